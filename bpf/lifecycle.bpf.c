@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Sockets appear, are identified, close.
+ */
+
+static __always_inline void estats_own(struct estats_socket *s)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+
+	s->pid = bpf_get_current_pid_tgid() >> 32;
+	s->pid_start_ns = leader->start_boottime;
+	bpf_probe_read_kernel_str(s->comm, sizeof(s->comm), leader->comm);
+	s->flags |= ESTATS_FLAG_OWNER;
+}
+
+/* Once a connection's tuple is known: is it asked for at all? */
+static __always_inline u8 estats_admit(struct tcp_sock *tp)
+{
+	struct estats_identity who = {};
+
+	estats_fill_tuple(&who, tp);
+	if (!estats_wants_tuple(&who))
+		return ESTATS_LIFE_IGNORED;
+	return ESTATS_FILTERS_OWNER ? ESTATS_LIFE_PENDING : ESTATS_LIFE_LIVE;
+}
+
+/* Once its owner is known. Without such a filter nothing is ever pending. */
+static __always_inline void estats_admit_owner(struct estats_socket *s)
+{
+	if (s->life == ESTATS_LIFE_PENDING)
+		s->life = estats_wants_owner(s->pid, s->comm) ? ESTATS_LIFE_LIVE :
+								ESTATS_LIFE_IGNORED;
+}
+
+/* The shard comes from the cookie by Fibonacci hashing: cookies are consecutive. */
+static __always_inline u16 estats_shard_of(u64 cookie)
+{
+	return ((u32)(cookie * 11400714819323198485ULL >> 32)) % ESTATS_SHARDS;
+}
+
+static __always_inline void estats_identify(struct sock *sk, struct estats_socket *s, u32 flags)
+{
+	u64 cookie = bpf_get_socket_cookie(sk);
+	u8 generation = s->life == ESTATS_LIFE_NEW ? 0 : s->generation + 1;
+
+	__builtin_memset(s, 0, sizeof(*s));
+	s->generation = generation;
+	s->id = cookie | (u64)generation << 56;
+	s->shard = estats_shard_of(cookie);
+	s->flags = flags;
+	s->start_ns = bpf_ktime_get_ns();
+	s->dirty = 1;
+}
+
+/* State for a connection that this end opens, accepted or is found open. A
+ * socket that connects again is a new connection.
+ */
+static __always_inline struct estats_socket *estats_open(struct sock *sk, struct tcp_sock *tp,
+							 u32 flags)
+{
+	struct estats_socket *s = sockets.sk_storage_get(sk, 0, ESTATS_SK_STORAGE_CREATE);
+	struct estats_counters *c;
+
+	if (!s) {
+		c = estats_count(0);
+		if (c)
+			__sync_fetch_and_add(&c->untracked, 1);
+		return 0;
+	}
+	if (s->life != ESTATS_LIFE_NEW && s->life != ESTATS_LIFE_CLOSED)
+		return s;
+	estats_identify(sk, s, flags);
+	s->life = estats_admit(tp);
+	if (flags & ESTATS_FLAG_BACKFILL) {
+		s->handshaken = estats_sock(tp)->__sk_common.skc_state != ESTATS_TCP_SYN_SENT;
+		s->seen.data_octets_in = tp->bytes_received;
+	}
+	return s;
+}
+
+/* A socket that a hook meets without state was there before the hooks were. */
+static __always_inline struct estats_socket *estats_meet(struct sock *sk, struct tcp_sock *tp)
+{
+	struct estats_socket *s = sockets.sk_storage_get(sk, 0, 0);
+
+	return s ? s : estats_open(sk, tp, ESTATS_FLAG_BACKFILL);
+}
+
+static __always_inline bool estats_is_live(struct estats_socket *s)
+{
+	return s && (s->life == ESTATS_LIFE_LIVE || s->life == ESTATS_LIFE_PENDING);
+}
+
+static __always_inline void estats_established(struct tcp_sock *tp, struct estats_socket *s)
+{
+	s->handshaken = 1;
+	s->dirty = 1;
+	estats_observe(&s->seen, tp);
+}
+
+static __always_inline void estats_closed(struct tcp_sock *tp, struct estats_socket *s,
+					  u8 old_state)
+{
+	if (s->handshaken)
+		estats_observe(&s->seen, tp);
+	if (s->life == ESTATS_LIFE_LIVE)
+		estats_send_final(tp, s, old_state);
+	s->life = ESTATS_LIFE_CLOSED;
+}
+
+/* connect() is process context; softirq's current is never asked. */
+static __always_inline void estats_connecting(struct sock *sk, struct tcp_sock *tp)
+{
+	struct estats_socket *s = estats_open(sk, tp, ESTATS_FLAG_ACTIVE);
+
+	if (!s || s->life == ESTATS_LIFE_IGNORED)
+		return;
+	estats_own(s);
+	estats_admit_owner(s);
+}
+
+int on_inet_sock_set_state(u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	u8 old_state = ctx[1], state = ctx[2];
+	struct tcp_sock *tp;
+	struct estats_socket *s;
+
+	if (sk->sk_protocol != ESTATS_IPPROTO_TCP || state == ESTATS_TCP_LISTEN ||
+	    old_state == ESTATS_TCP_LISTEN)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	if (state == ESTATS_TCP_SYN_SENT) {
+		estats_connecting(sk, tp);
+		return 0;
+	}
+	/* A child that dies before its handshake is done never was a connection. */
+	if (old_state == ESTATS_TCP_SYN_RECV && state == ESTATS_TCP_CLOSE)
+		s = sockets.sk_storage_get(sk, 0, 0);
+	else if (old_state == ESTATS_TCP_SYN_RECV)
+		s = estats_open(sk, tp, ESTATS_FLAG_PASSIVE);
+	else
+		s = estats_meet(sk, tp);
+	if (!estats_is_live(s))
+		return 0;
+	if (state == ESTATS_TCP_CLOSE)
+		estats_closed(tp, s, old_state);
+	else if (!s->handshaken)
+		estats_established(tp, s);
+	else
+		s->dirty = 1;
+	return 0;
+}
+
+/*
+ * The first read of an accepted connection runs in its reader's context. The
+ * lock is owned only by a process: kTLS and the like read in softirq.
+ */
+int on_tcp_rcv_space_adjust(u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	struct estats_socket *s = sockets.sk_storage_get(sk, 0, 0);
+
+	if (!estats_is_live(s))
+		return 0;
+	s->dirty = 1;
+	if (!(s->flags & ESTATS_FLAG_OWNER) && sk->sk_lock.owned) {
+		estats_own(s);
+		estats_admit_owner(s);
+	}
+	return 0;
+}

@@ -1,0 +1,442 @@
+"""Compile, load, attach: the only file that imports bcc.
+
+It runs in a short-lived child, for LLVM stays resident once it is loaded. The child sends the file
+descriptors of the links and maps to its parent and exits; the descriptors are all that holds the
+programs in the kernel.
+"""
+
+import array
+import contextlib
+import ctypes as ct
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+from bpf import kernel_tree, syscall
+from bpf.btf import Btf, Kind
+from bpf.errors import EnvironmentLacksError
+from bpf.filters import Filters, c_source
+from bpf.probes import OPTIONAL_FIELDS, PROBES, Hook, Probe
+from bpf.syscall import AttachType, ProgramType
+from bpf.variable import SAMPLED, Table
+
+_HERE: Final = Path(__file__).resolve().parent
+#: One text, in this order: BCC makes programs only of what stands in the main file.
+_SOURCES: Final = ("state", "observe", "fill", "emit", "lifecycle", "segments", "sweep")
+
+_FDS_PER_MESSAGE: Final = 128  # the kernel takes 253
+_RINGS_BYTES: Final = 32 << 20  # all rings together, if the limits of one allow it
+_RING_BYTES_MIN: Final = 128 << 10
+_RING_BYTES_MAX: Final = 4 << 20
+_FINALS_MAX: Final = 8192
+_CLONE_NEWNET: Final = 0x40000000
+_MAP_RINGBUF: Final = 27
+_CLOCK_REALTIME_COARSE: Final = 5  # steps once a tick; Python has no name for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to load: chosen tables, number of shards, flush interval in microseconds, filters."""
+
+    tables: tuple[Table, ...]
+    shards: int
+    flush_us: int
+    filters: Filters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What is in the kernel now, as file descriptors; closing all of them takes it out again.
+
+    ``rings[(cpu, shard)]`` are BPF ring buffers of ``ring_bytes``. ``counters`` is an array map of
+    4 u64 for each ``cpu * shards + shard`` (lost, lost_finals, untracked, overflowed), fit for
+    mmap. ``finals`` maps a connection's id to a final batch that found no room. ``links`` hold the
+    programs; ``sweep`` and ``census`` are iterators for ``syscall.iterate``. ``unavailable`` maps a
+    variable to the reason why this kernel has none.
+    """
+
+    rings: Mapping[tuple[int, int], int]
+    ring_bytes: int
+    cpus: int
+    counters: int
+    finals: int
+    links: tuple[int, ...]
+    sweep: int
+    census: int
+    unavailable: Mapping[str, str]
+    seconds: float
+
+    def close(self) -> None:
+        """Let go of everything: the kernel unloads it."""
+        for fd in (
+            *self.links,
+            self.sweep,
+            self.census,
+            *self.rings.values(),
+            self.counters,
+            self.finals,
+        ):
+            os.close(fd)
+
+
+    def keep_shard(self, shard: int) -> None:
+        """In a worker: close what it needs no more, so that it does not hold the programs."""
+        others = [fd for (_, owner), fd in self.rings.items() if owner != shard]
+        for fd in (*self.links, self.sweep, self.census, *others):
+            os.close(fd)
+
+
+def ring_bytes(rings: int) -> int:
+    """Size of one ring: a power of two, all together about 32 MiB."""
+    share = _RINGS_BYTES // rings
+    return max(_RING_BYTES_MIN, min(_RING_BYTES_MAX, 1 << (share.bit_length() - 1)))
+
+
+def cgroup_root() -> Path:
+    """Where cgroup v2 is mounted; raises EnvironmentLacksError where it is not."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, mount, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(mount.replace("\\040", " "))
+    raise EnvironmentLacksError(
+        "cgroup v2 is not mounted",
+        "mount -t cgroup2 none /sys/fs/cgroup/unified, or use --source diag",
+    )
+
+
+def source(filters: Filters) -> str:
+    """The one text that BCC compiles."""
+    parts = [(_HERE / "estats_vars.gen.h").read_text().replace("#pragma once\n", "")]
+    for name in _SOURCES:
+        parts.append((_HERE / f"{name}.bpf.c").read_text())
+        if name == "fill":
+            parts.append(c_source(filters))
+    return "\n".join(parts)
+
+
+def attached(tables: tuple[Table, ...]) -> tuple[Probe, ...]:
+    """The programs that these tables need."""
+    return tuple(p for p in PROBES if set(p.tables) & set(tables))
+
+
+def load(request: Request) -> Loaded:
+    """Load in a child and take its descriptors.
+
+    Raises EnvironmentLacksError where this host cannot run the programs.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        _child(theirs, request)
+    theirs.close()
+    try:
+        return _receive(ours)
+    finally:
+        ours.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child, 0)
+
+
+def _child(channel: socket.socket, request: Request) -> None:
+    """Never returns; nothing of bcc's own clean-up runs, for it would detach what we hand over."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    status = 1
+    try:
+        _send(channel, _load_here(request))
+        status = 0
+    except EnvironmentLacksError as e:
+        channel.send(json.dumps({"message": e.message, "advice": e.advice}).encode())
+    except BaseException as e:  # noqa: BLE001  (the parent reports it; there is nobody above)
+        text = f"loading the kernel programs failed: {type(e).__name__}: {e}"
+        channel.send(json.dumps({"message": text[:2000], "advice": ""}).encode())
+    finally:
+        os._exit(status)
+
+
+def _load_here(request: Request) -> Loaded:
+    started = time.monotonic()
+    cgroup = os.open(cgroup_root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    btf = Btf()
+    missing = [
+        p.target
+        for p in PROBES
+        if p.hook is Hook.TRACEPOINT
+        and btf.find(p.hook.value.format(target=p.target), Kind.TYPEDEF) is None
+    ]
+    if missing:
+        raise EnvironmentLacksError(
+            f"this kernel has no tracepoint {', '.join(missing)}",
+            "a kernel of 5.9 or newer has them; --source diag works without",
+        )
+    cpus = _highest_cpu() + 1
+    online = sorted(os.sched_getaffinity(0) | set(_cpu_list("online")))
+    size = ring_bytes(len(online) * request.shards)
+    fields = {f"{s}_{f}": v for (s, f), v in OPTIONAL_FIELDS.items() if f in btf.fields(s)}
+    defines = {
+        "ESTATS_CPUS": cpus,
+        "ESTATS_SHARDS": request.shards,
+        "ESTATS_RING_BYTES": size,
+        "ESTATS_FLUSH_US": request.flush_us,
+        "ESTATS_FINALS_MAX": _FINALS_MAX,
+        "ESTATS_US_PER_JIFFY": 1_000_000 // _hz(),
+        "ESTATS_TABLES": sum(1 << i for i, t in enumerate(SAMPLED) if t in request.tables),
+        **{f"ESTATS_FIELD_{name}": 1 for name in fields},
+    }
+    module = _compile(btf, source(request.filters), defines)
+    rings = _make_rings(module, online, request.shards, size)
+    links = _attach(module, btf, attached(request.tables), cgroup)
+    _backfill(links.pop("on_backfill"))
+    return Loaded(
+        rings=rings,
+        ring_bytes=size,
+        cpus=cpus,
+        counters=_map_fd(module, "counters"),
+        finals=_map_fd(module, "finals"),
+        sweep=links.pop("on_sweep"),
+        census=links.pop("on_census"),
+        links=tuple(links.values()),
+        unavailable={
+            variable: f"this kernel has no {s}.{f}"
+            for (s, f), variable in OPTIONAL_FIELDS.items()
+            if f"{s}_{f}" not in fields
+        },
+        seconds=time.monotonic() - started,
+    )
+
+
+def _compile(btf: Btf, text: str, defines: Mapping[str, int]) -> Any:
+    """BCC's module: maps are made, programs are bytecode still."""
+    try:
+        from bcc import BPF  # noqa: PLC0415  (LLVM: only in the child)
+        from bcc.libbcc import lib  # noqa: PLC0415
+    except ImportError as e:
+        raise EnvironmentLacksError(
+            f"bcc cannot be imported by {sys.executable}",
+            "install it from the distribution (Debian: apt-get install python3-bpfcc) and use a"
+            " virtual environment made from the distribution's python3 with"
+            " --system-site-packages",
+        ) from e
+    tree = Path(tempfile.mkdtemp(prefix="estats-"))
+    flags = [f"-D{name}={value}" for name, value in defines.items()]
+    flags += ["-D_UAPI__LINUX_BPF_H__", "-DBPF_NO_PRESERVE_ACCESS_INDEX", "-Wno-visibility"]
+    try:
+        kernel_tree.write(tree, btf)
+        os.environ["BCC_KERNEL_SOURCE"] = str(tree)
+        with _stderr_kept(tree / "clang.txt") as diagnostics:
+            try:
+                bpf = BPF(text=text, cflags=flags)
+            except Exception as e:
+                raise _compile_error(diagnostics, e) from e
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+    return SimpleNamespace(bpf=bpf, lib=lib)
+
+
+@contextlib.contextmanager
+def _stderr_kept(path: Path) -> Any:
+    """Clang writes its complaints to descriptor 2: keep them for the error's sentence."""
+    saved = os.dup(2)
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield path
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _compile_error(diagnostics: Path, error: Exception) -> EnvironmentLacksError:
+    lines = diagnostics.read_text(errors="replace").splitlines()
+    telling = [line for line in lines if "error" in line.lower()] or lines[-3:] or [str(error)]
+    refused = "not permitted" in " ".join(lines).lower()
+    return EnvironmentLacksError(
+        f"bcc cannot make the kernel programs: {'; '.join(telling[:30])}",
+        "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or use --source diag"
+        if refused
+        else "please report this line together with `uname -r`; --source diag works meanwhile",
+    )
+
+
+def _map_fd(module: Any, name: str) -> int:
+    fd: int = module.lib.bpf_table_fd(module.bpf.module, name.encode())
+    assert fd >= 0, f"the map {name} is in the source"
+    return fd
+
+
+def _make_rings(
+    module: Any, cpus: list[int], shards: int, size: int
+) -> dict[tuple[int, int], int]:
+    rings: dict[tuple[int, int], int] = {}
+    outer = module.bpf["rings"]
+    for cpu in cpus:
+        for shard in range(shards):
+            fd = module.lib.bcc_create_map(_MAP_RINGBUF, b"estats_ring", 0, 0, size, 0)
+            if fd < 0:
+                raise EnvironmentLacksError(
+                    f"the kernel gives no memory for {len(cpus) * shards} rings of {size} bytes",
+                    "use fewer shards (--shards)",
+                )
+            outer[ct.c_int(cpu * shards + shard)] = ct.c_int(fd)
+            rings[cpu, shard] = fd
+    return rings
+
+
+def _attach(module: Any, btf: Btf, probes: tuple[Probe, ...], cgroup: int) -> dict[str, int]:
+    """Load all programs first, then attach: nothing is attached where one is refused."""
+    programs = {probe.function: _load_program(module, btf, probe) for probe in probes}
+    storage = _map_fd(module, "sockets")
+    links: dict[str, int] = {}
+    for probe in probes:
+        program = programs[probe.function]
+        try:
+            if probe.hook is Hook.TRACEPOINT:
+                links[probe.function] = syscall.attach_tracepoint(program)
+            elif probe.hook is Hook.ITERATOR:
+                over = storage if probe.target == "bpf_sk_storage_map" else None
+                links[probe.function] = syscall.attach_iterator(program, over)
+            else:
+                where = _cgroup_hook(probe)
+                links[probe.function] = syscall.attach_cgroup(program, cgroup, where)
+        except OSError as e:
+            raise syscall.refusal(probe.function, e) from e
+    return links
+
+
+def _cgroup_hook(probe: Probe) -> AttachType:
+    ingress = probe.hook is Hook.INGRESS
+    return AttachType.CGROUP_INET_INGRESS if ingress else AttachType.CGROUP_INET_EGRESS
+
+
+def _load_program(module: Any, btf: Btf, probe: Probe) -> int:
+    code: bytes = module.bpf.dump_func(probe.function.encode())
+    if probe.hook in (Hook.INGRESS, Hook.EGRESS):
+        where = _cgroup_hook(probe)
+        return syscall.load_program(probe.function, code, ProgramType.CGROUP_SKB, where)
+    iterator = probe.hook is Hook.ITERATOR
+    kind = Kind.FUNC if iterator else Kind.TYPEDEF
+    btf_id = btf.find(probe.hook.value.format(target=probe.target), kind)
+    if btf_id is None:
+        raise EnvironmentLacksError(
+            f"this kernel cannot iterate over {probe.target}",
+            "a kernel of 5.9 or newer can; --source diag works without",
+        )
+    where = AttachType.TRACE_ITER if iterator else AttachType.TRACE_RAW_TP
+    return syscall.load_program(probe.function, code, ProgramType.TRACING, where, btf_id)
+
+
+def _backfill(link: int) -> None:
+    """Meet the open connections of every network namespace.
+
+    The iterator sees the namespace of its opener, so this process visits each.
+    """
+    seen: set[int] = set()
+    for path in _namespaces():
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue  # its last process has gone
+        try:
+            inode = os.fstat(fd).st_ino
+            if inode not in seen:
+                seen.add(inode)
+                _setns(fd)
+                syscall.iterate(link)
+        except OSError:
+            continue  # not ours to enter: its connections appear with their next segment
+        finally:
+            os.close(fd)
+    os.close(link)
+
+
+def _namespaces() -> list[str]:
+    """Every process's network namespace, and those that a mount alone keeps alive."""
+    held = [
+        line.split()[4]
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if " - nsfs " in line
+    ]
+    processes = [f"/proc/{pid}/ns/net" for pid in os.listdir("/proc") if pid.isdigit()]
+    return ["/proc/self/ns/net", *processes, *held]
+
+
+def _setns(fd: int) -> None:
+    if ct.CDLL(None, use_errno=True).setns(fd, _CLONE_NEWNET) != 0:
+        raise OSError(ct.get_errno(), os.strerror(ct.get_errno()))
+
+
+def _hz() -> int:
+    """The kernel's tick rate: jiffies are not sysconf's clock ticks."""
+    return round(1 / time.clock_getres(_CLOCK_REALTIME_COARSE))
+
+
+def _cpu_list(which: str) -> list[int]:
+    text = Path(f"/sys/devices/system/cpu/{which}").read_text().strip()
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        cpus += range(int(first), int(last or first) + 1)
+    return cpus
+
+
+def _highest_cpu() -> int:
+    return max(_cpu_list("possible"))
+
+
+def _send(channel: socket.socket, loaded: Loaded) -> None:
+    """The facts as one JSON message, then the descriptors in messages of 128."""
+    ring_keys = list(loaded.rings)
+    single = [loaded.counters, loaded.finals, loaded.sweep, loaded.census]
+    fds = [*single, *loaded.links, *(loaded.rings[key] for key in ring_keys)]
+    facts = {
+        "rings": ring_keys,
+        "ring_bytes": loaded.ring_bytes,
+        "cpus": loaded.cpus,
+        "links": len(loaded.links),
+        "unavailable": dict(loaded.unavailable),
+        "seconds": loaded.seconds,
+        "fds": len(fds),
+    }
+    channel.send(json.dumps(facts).encode())
+    for start in range(0, len(fds), _FDS_PER_MESSAGE):
+        chunk = array.array("i", fds[start : start + _FDS_PER_MESSAGE])
+        channel.sendmsg([b"f"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, chunk)])
+
+
+def _receive(channel: socket.socket) -> Loaded:
+    message = channel.recv(1 << 20)
+    if not message:
+        raise EnvironmentLacksError("the loader of the kernel programs was killed")
+    facts = json.loads(message)
+    if "message" in facts:
+        raise EnvironmentLacksError(facts["message"], facts["advice"])
+    fds: list[int] = []
+    while len(fds) < facts["fds"]:
+        _, received, _, _ = socket.recv_fds(channel, 1, _FDS_PER_MESSAGE)
+        if not received:
+            raise EnvironmentLacksError("the loader of the kernel programs was killed")
+        fds += received
+    counters, finals, sweep, census, *rest = fds
+    links, rings = rest[: facts["links"]], rest[facts["links"] :]
+    return Loaded(
+        rings={(cpu, shard): fd for (cpu, shard), fd in zip(facts["rings"], rings, strict=True)},
+        ring_bytes=facts["ring_bytes"],
+        cpus=facts["cpus"],
+        counters=counters,
+        finals=finals,
+        links=tuple(links),
+        sweep=sweep,
+        census=census,
+        unavailable=facts["unavailable"],
+        seconds=facts["seconds"],
+    )

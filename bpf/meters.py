@@ -1,0 +1,63 @@
+"""Every counter about ourselves, one sentence each, and the cut they are read at.
+
+All of them are amounts within one snapshot's interval unless the sentence says otherwise; each is
+a column of the ``snapshot`` table, so that every answer can say how much was lost.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from bpf.variable import Table
+
+METERS: Final[Mapping[str, str]] = {
+    "connections": "Connections open at the cut (a level, not an amount).",
+    "batches": "Batches of ops applied.",
+    "ops": "Operands in those batches: one for each known variable.",
+    "lost": "Batches the kernel could not send, for its ring was full.",
+    "lost_finals": "Final batches lost for good; the connection is closed by a census.",
+    "untracked": "Connections for which the kernel had no memory for state: no row at all.",
+    "late": "Batches of a connection that arrived after its final one.",
+    "merged": "Ticks that passed while an earlier snapshot was still being written.",
+    "lag_us": "From the cut until all workers had drained up to it, in microseconds.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What changed up to one cut in time, on its way to storage.
+
+    ``cut_ns`` is CLOCK_MONOTONIC, ``taken_us`` the same moment in UTC microseconds.
+    ``connections`` has dtype ``record.CONNECTION``; ``rows[t]`` has dtype ``record.row_dtype(t)``.
+    """
+
+    cut_ns: int
+    taken_us: int
+    interval_us: int
+    meters: Mapping[str, int]
+    connections: npt.NDArray[Any]
+    rows: Mapping[Table, npt.NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One life of the collector: what it was asked to do and on what machine.
+
+    ``tables`` are the names given to ``--tables``; ``filters`` the command line's, as one JSON
+    object; ``unavailable`` maps a variable to the reason why this kernel or source has none.
+    """
+
+    started_us: int
+    host: str
+    kernel: str
+    boot_id: str
+    version: str
+    source: str
+    interval_us: int
+    flush_us: int
+    shards: int
+    tables: tuple[str, ...]
+    filters: str
+    unavailable: Mapping[str, str]

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is kept for each socket, and the maps.
+ *
+ * Everything that the kernel does not keep itself lives here as a total, a
+ * maximum or a last value, so that a batch is always absolute and a lost one is
+ * healed by the next. New event counters belong into struct estats_seen.
+ */
+
+/* What kernel headers would bring and BTF cannot. */
+#ifndef true
+#define true	1
+#define false	0
+#endif
+#ifndef __always_inline
+#define __always_inline	inline __attribute__((always_inline))
+#endif
+
+#define ESTATS_SK_STORAGE_CREATE	1ULL	/* BPF_SK_STORAGE_GET_F_CREATE */
+#define ESTATS_RB_NO_WAKEUP		1ULL
+#define ESTATS_RB_FORCE_WAKEUP		2ULL
+#define ESTATS_RB_AVAIL_DATA		0ULL
+#define ESTATS_MAP_MMAPABLE		1024	/* BPF_F_MMAPABLE */
+#define ESTATS_MAP_NO_PREALLOC		1	/* BPF_F_NO_PREALLOC */
+
+#define ESTATS_AF_INET6			10
+#define ESTATS_IPPROTO_TCP		6
+#define ESTATS_RCV_SHUTDOWN		1
+#define ESTATS_INFINITE_SSTHRESH	0x7fffffff
+#define ESTATS_UNKNOWN_UID		0xffffffff
+/* What an unlimited amount of octets is shown as. */
+#define ESTATS_SATURATED		0xffffffff
+
+/* enum tcp_state is anonymous in some kernels' BTF, so its values are ours. */
+enum estats_tcp_state {
+	ESTATS_TCP_ESTABLISHED = 1,
+	ESTATS_TCP_SYN_SENT,
+	ESTATS_TCP_SYN_RECV,
+	ESTATS_TCP_FIN_WAIT1,
+	ESTATS_TCP_FIN_WAIT2,
+	ESTATS_TCP_TIME_WAIT,
+	ESTATS_TCP_CLOSE,
+	ESTATS_TCP_CLOSE_WAIT,
+	ESTATS_TCP_LAST_ACK,
+	ESTATS_TCP_LISTEN,
+	ESTATS_TCP_CLOSING,
+	ESTATS_TCP_NEW_SYN_RECV,
+};
+
+enum estats_life {
+	ESTATS_LIFE_NEW = 0,	/* memory just given by the storage map */
+	ESTATS_LIFE_PENDING,	/* wanted if its owner is: nothing is sent yet */
+	ESTATS_LIFE_LIVE,
+	ESTATS_LIFE_IGNORED,	/* filtered out: every hook leaves at once */
+	ESTATS_LIFE_CLOSED,	/* the final batch was offered */
+};
+
+/* Bits of estats_seen.have: which of its last values were ever set. */
+enum estats_have {
+	ESTATS_HAVE_RTT = 1,
+	ESTATS_HAVE_RWIN_SENT = 2,
+	ESTATS_HAVE_TOS_OUT = 4,
+	ESTATS_HAVE_SSTHRESH = 8,
+	ESTATS_HAVE_RTO = 16,
+	ESTATS_HAVE_MSS = 32,
+};
+
+/* What the hooks saw: read and changed under the socket's lock, but for the
+ * fields of the ingress hook (data_octets_in, ip_*), which runs before it.
+ */
+struct estats_seen {
+	u64 data_octets_in;
+	u64 rtt_sum_us;
+	u32 have;
+	u32 srtt;		/* tcp_sock.srtt_us and mdev_us at the last look */
+	u32 mdev;
+	u32 rtt_us;
+	u32 rtt_max_us;
+	u32 rtt_min_us;
+	u32 rtt_count;
+	u32 rto_max;		/* jiffies */
+	u32 rto_min;
+	u32 pipe_max;
+	u32 retx_max;
+	u32 reasm_max;
+	u32 wqueue_max;
+	u32 rqueue_max;
+	u32 rwin_sent;
+	u32 rwin_sent_max;
+	u32 ss_cwnd_max;
+	u32 ca_cwnd_max;
+	u32 ssthresh_max;
+	u32 ssthresh_min;
+	u32 mss_max;
+	u32 mss_min;
+	u8 ip_ttl;
+	u8 ip_tos_in;
+	u8 ip_tos_out;
+	u8 ip_in_seen;		/* not in have: the ingress hook has no lock */
+	/* Only where the gauges moved without an event is a quiet socket sent
+	 * again: the sequence numbers as they were in the last batch.
+	 */
+	u32 write_seq;
+	u32 copied_seq;
+};
+
+struct estats_socket {
+	u64 id;
+	u64 start_ns;
+	u64 flushed_us;		/* tcp_mstamp of the last batch */
+	u64 pid_start_ns;
+	u32 sent;		/* batches offered so far */
+	u32 flags;		/* enum estats_flag */
+	u32 pid;
+	u16 shard;
+	u8 life;
+	u8 generation;		/* reconnects of this socket */
+	u8 dirty;		/* something happened since the last batch */
+	u8 handshaken;
+	u8 unused[6];
+	char comm[16];
+	struct estats_seen seen;
+};
+
+/* Our own counters: one row for each CPU and shard. bpf/loader.py maps it. */
+struct estats_counters {
+	u64 lost;
+	u64 lost_finals;
+	u64 untracked;
+	u64 overflowed;		/* finals waiting in the overflow map, ever */
+};
+
+BPF_SK_STORAGE(sockets, struct estats_socket);
+BPF_RINGBUF_OUTPUT(ring_template, 1);
+BPF_ARRAY_OF_MAPS(rings, "ring_template", ESTATS_CPUS * ESTATS_SHARDS);
+BPF_F_TABLE("array", u32, struct estats_counters, counters, ESTATS_CPUS * ESTATS_SHARDS,
+	    ESTATS_MAP_MMAPABLE);
+/* Final batches that found no room in their ring, and the blank they start as. */
+BPF_F_TABLE("hash", u64, struct estats_batch, finals, ESTATS_FINALS_MAX, ESTATS_MAP_NO_PREALLOC);
+BPF_ARRAY(blank, struct estats_batch, 1);
+
+#define estats_max(a, b) ((a) > (b) ? (a) : (b))
+#define estats_min(a, b) ((a) < (b) ? (a) : (b))
+
+static __always_inline u32 estats_ring_of(u16 shard)
+{
+	return bpf_get_smp_processor_id() * ESTATS_SHARDS + shard;
+}
+
+static __always_inline struct estats_counters *estats_count(u16 shard)
+{
+	u32 ring = estats_ring_of(shard);
+
+	return counters.lookup(&ring);
+}
+
+static __always_inline struct sock *estats_sock(struct tcp_sock *tp)
+{
+	return &tp->inet_conn.icsk_inet.sk;
+}

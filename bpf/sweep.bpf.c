@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What no event would send: the sweep over all sockets with state, and the one
+ * look at the sockets that were open before us.
+ */
+
+/* Every namespace, without the sockets' locks: the hooks' state is copied, so
+ * that a sample seen here is seen again, and counted once, by the next hook.
+ * Writes one octet for each socket that has to wait for room in its ring.
+ */
+int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct sock *sk = ctx->sk;
+	struct estats_socket *s = ctx->value;
+	struct estats_seen seen;
+	struct tcp_sock *tp;
+	u8 waiting = 1;
+
+	if (!sk || !s || s->life != ESTATS_LIFE_LIVE)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	if (!s->dirty && s->seen.write_seq == tp->write_seq && s->seen.copied_seq == tp->copied_seq)
+		return 0;
+	/* bind() and the tuple come after the first state change of a connect(). */
+	if (!tp->inet_conn.icsk_inet.inet_sport)
+		return 0;
+	if (estats_is_ring_busy(s)) {
+		bpf_seq_write(ctx->meta->seq, &waiting, sizeof(waiting));
+		return 0;
+	}
+	__builtin_memcpy(&seen, &s->seen, sizeof(seen));
+	if (s->handshaken)
+		estats_observe(&seen, tp);
+	estats_send(tp, s, &seen, ESTATS_FLAG_SWEPT);
+	return 0;
+}
+
+/* The ids of all live connections: what is missing here has closed unseen. */
+int on_census(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct estats_socket *s = ctx->value;
+
+	if (!ctx->sk || !s || s->life != ESTATS_LIFE_LIVE)
+		return 0;
+	bpf_seq_write(ctx->meta->seq, &s->id, sizeof(s->id));
+	return 0;
+}
+
+/* One network namespace. The first sweep sends what is made here. */
+int on_backfill(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+	struct tcp_sock *tp;
+	u8 state;
+
+	if (!skc)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(skc);
+	if (!tp)
+		return 0;
+	state = skc->skc_state;
+	if (state == ESTATS_TCP_LISTEN || state == ESTATS_TCP_CLOSE ||
+	    state == ESTATS_TCP_SYN_RECV)
+		return 0;
+	estats_meet((struct sock *)tp, tp);
+	return 0;
+}

@@ -1,0 +1,202 @@
+"""bpf(2), for what BCC has no call for: typed tracepoints, links and iterators by descriptor.
+
+Everything made here is held by file descriptors only: nothing is pinned, so nothing outlives the
+processes that hold them, kill -9 included.
+"""
+
+import ctypes as ct
+import errno
+import os
+import platform
+import struct
+from enum import IntEnum
+from typing import Final
+
+from bpf.errors import EnvironmentLacksError
+
+_NUMBER: Final = {"x86_64": 321, "aarch64": 280}
+_ATTR_BYTES: Final = 144
+_LOG_BYTES: Final = 1 << 20
+_LICENSE: Final = ct.create_string_buffer(b"GPL")
+
+_libc = ct.CDLL(None, use_errno=True)
+
+
+class Command(IntEnum):
+    """Commands of bpf(2)."""
+
+    MAP_LOOKUP_ELEM = 1
+    MAP_DELETE_ELEM = 3
+    MAP_GET_NEXT_KEY = 4
+    PROG_LOAD = 5
+    RAW_TRACEPOINT_OPEN = 17
+    LINK_CREATE = 28
+    ITER_CREATE = 33
+
+
+class ProgramType(IntEnum):
+    """Program types that are used."""
+
+    CGROUP_SKB = 8
+    TRACING = 26
+
+
+class AttachType(IntEnum):
+    """Attach types that are used."""
+
+    CGROUP_INET_INGRESS = 0
+    CGROUP_INET_EGRESS = 1
+    TRACE_RAW_TP = 23
+    TRACE_ITER = 28
+
+
+def _bpf(command: Command, attr: bytes) -> int:
+    """One call; raises OSError. Descriptors that it makes are closed on exec by the kernel."""
+    number = _NUMBER.get(platform.machine())
+    if number is None:
+        raise EnvironmentLacksError(
+            f"the number of bpf(2) on {platform.machine()} is not known", "use --source diag"
+        )
+    buffer = ct.create_string_buffer(attr.ljust(_ATTR_BYTES, b"\0"), _ATTR_BYTES)
+    result: int = _libc.syscall(number, int(command), buffer, _ATTR_BYTES)
+    if result < 0:
+        code = ct.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def load_program(
+    name: str,
+    code: bytes,
+    program_type: ProgramType,
+    attach_type: AttachType,
+    btf_id: int = 0,
+) -> int:
+    """Load instructions; the descriptor of the program.
+
+    Raises EnvironmentLacksError with the verifier's last words where the kernel refuses.
+    """
+    instructions = ct.create_string_buffer(code, len(code))
+
+    def attributes(log: "ct.Array[ct.c_char] | None") -> bytes:
+        return struct.pack(
+            "=IIQQIIQII16sIIIIQIIQIII",
+            program_type,
+            len(code) // 8,
+            ct.addressof(instructions),
+            ct.addressof(_LICENSE),
+            0 if log is None else 1,
+            0 if log is None else len(log),
+            0 if log is None else ct.addressof(log),
+            0,  # kernel version
+            0,  # flags
+            name.encode()[:15],
+            0,  # interface
+            attach_type,
+            *(0,) * 7,  # BTF of the program itself: none
+            btf_id,
+            0,
+        )
+
+    try:
+        return _bpf(Command.PROG_LOAD, attributes(None))
+    except OSError as refused:
+        log = ct.create_string_buffer(_LOG_BYTES)
+        try:
+            return _bpf(Command.PROG_LOAD, attributes(log))
+        except OSError:
+            raise refusal(name, refused, log.value.decode(errors="replace")) from refused
+
+
+def refusal(name: str, error: OSError, log: str = "") -> EnvironmentLacksError:
+    """The error for a program that the kernel did not take, with the cure where there is one."""
+    if error.errno in (errno.EPERM, errno.EACCES) and not log:
+        return EnvironmentLacksError(
+            f"the kernel refuses BPF to this process ({error.strerror})",
+            "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; in a container these must"
+            " be granted; or use --source diag",
+        )
+    last = [line for line in log.splitlines() if line][-3:]
+    return EnvironmentLacksError(
+        f"the kernel refuses the program {name}: {error.strerror}"
+        + (f" ({'; '.join(last)})" if last else ""),
+        "please report this line together with `uname -r`; --source diag works meanwhile",
+    )
+
+
+def attach_tracepoint(program: int) -> int:
+    """Attach a program of type TRACING to the tracepoint it was loaded for; the link."""
+    return _bpf(Command.RAW_TRACEPOINT_OPEN, struct.pack("=QI", 0, program))
+
+
+def attach_cgroup(program: int, cgroup: int, attach_type: AttachType) -> int:
+    """Attach to a cgroup beside whatever is attached there; the link."""
+    return _bpf(Command.LINK_CREATE, struct.pack("=IIII", program, cgroup, attach_type, 0))
+
+
+def attach_iterator(program: int, map_fd: int | None = None) -> int:
+    """The link of an iterator, over ``map_fd`` where it iterates over a map."""
+    if map_fd is None:
+        return _bpf(
+            Command.LINK_CREATE, struct.pack("=IIII", program, 0, AttachType.TRACE_ITER, 0)
+        )
+    info = ct.create_string_buffer(struct.pack("=II", map_fd, 0), 8)
+    attr = struct.pack("=IIIIQI", program, 0, AttachType.TRACE_ITER, 0, ct.addressof(info), 8)
+    return _bpf(Command.LINK_CREATE, attr)
+
+
+def iterate(link: int, chunk_bytes: int = 1 << 16) -> bytes:
+    """Run an iterator once, from the first object to the last; what it wrote."""
+    iterator = _bpf(Command.ITER_CREATE, struct.pack("=II", link, 0))
+    try:
+        pieces: list[bytes] = []
+        while True:
+            try:
+                piece = os.read(iterator, chunk_bytes)
+            except InterruptedError:
+                continue
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+    finally:
+        os.close(iterator)
+
+
+def take_elements(map_fd: int, key_bytes: int, value_bytes: int) -> list[tuple[bytes, bytes]]:
+    """All elements of a hash map; they stay in it until ``delete_element``."""
+    key = ct.create_string_buffer(key_bytes)
+    following = ct.create_string_buffer(key_bytes)
+    value = ct.create_string_buffer(value_bytes)
+    elements: list[tuple[bytes, bytes]] = []
+    first = True
+    while True:
+        start = 0 if first else ct.addressof(key)
+        try:
+            _bpf(
+                Command.MAP_GET_NEXT_KEY,
+                struct.pack("=IxxxxQQ", map_fd, start, ct.addressof(following)),
+            )
+        except OSError as e:
+            if e.errno == errno.ENOENT:
+                return elements
+            raise
+        first = False
+        key.raw = following.raw
+        attr = struct.pack("=IxxxxQQQ", map_fd, ct.addressof(key), ct.addressof(value), 0)
+        try:
+            _bpf(Command.MAP_LOOKUP_ELEM, attr)
+        except OSError as e:
+            if e.errno != errno.ENOENT:
+                raise
+            continue
+        elements.append((key.raw, value.raw))
+
+
+def delete_element(map_fd: int, key: bytes) -> None:
+    """Remove one element; one that is gone already is no error."""
+    buffer = ct.create_string_buffer(key, len(key))
+    try:
+        _bpf(Command.MAP_DELETE_ELEM, struct.pack("=IxxxxQ", map_fd, ct.addressof(buffer)))
+    except OSError as e:
+        if e.errno != errno.ENOENT:
+            raise

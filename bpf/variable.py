@@ -1,0 +1,112 @@
+"""What one TCP statistic is: its RFC name, its table, its width, and how it may change."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+_WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class Table(Enum):
+    """The tables of RFC 4898 and Web10G. The order is the order of the blocks in a batch."""
+
+    CONNECTION = "connection"
+    GLOBAL = "global"
+    PERF = "perf"
+    PATH = "path"
+    STACK = "stack"
+    APP = "app"
+    TUNE = "tune"
+    EXTRAS = "extras"
+    LISTENER = "listener"
+    SCALAR = "scalar"
+    CONTROL = "control"
+
+
+#: Tables with a history row for each connection that changed; the unit of ``--tables``.
+SAMPLED = (
+    Table.GLOBAL,
+    Table.PERF,
+    Table.PATH,
+    Table.STACK,
+    Table.APP,
+    Table.TUNE,
+    Table.EXTRAS,
+)
+
+
+class Op(IntEnum):
+    """How an operand changes a variable (``inc`` and ``dec`` are ADD and SUB of 1)."""
+
+    SET = 0
+    ADD = 1
+    SUB = 2
+    MAX = 3
+    MIN = 4
+
+
+class Kind(Enum):
+    """What the value is, which decides how two samples of it may be compared."""
+
+    COUNTER = "counter"  # only grows (and wraps at its width): a difference is a rate
+    GAUGE = "gauge"  # moves both ways
+    MAXIMUM = "maximum"  # the largest value so far
+    MINIMUM = "minimum"  # the smallest value so far
+    CONSTANT = "constant"  # fixed once the connection is set up
+    SEQUENCE = "sequence"  # a TCP sequence number, modulo 2^32
+    TIMESTAMP = "timestamp"
+    ENUM = "enum"
+
+
+class Status(Enum):
+    """Whether the collector fills the variable."""
+
+    COLLECTED = "collected"  # travels from the kernel, is stored
+    DERIVED = "derived"  # computed in SQL from a stored one
+    PLANNED = "planned"  # no program feeds it yet: NULL
+    UNAVAILABLE = "unavailable"  # a stock kernel cannot give it: NULL, ``exactness`` says why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """One row of the catalogue; every other spelling is derived from it.
+
+    ``exactness`` begins with one of the words exact, equivalent, approximation or impossible;
+    the reason and the bound follow. ``derived`` is an SQL expression over columns of the same
+    table. ``needs`` names the kernel field without which the variable is NULL.
+    """
+
+    id: int
+    table: Table
+    name: str
+    rfc: str | None = None
+    web10g: bool = False
+    syntax: str
+    bits: int
+    unit: str
+    kind: Kind
+    op: Op
+    status: Status
+    exactness: str
+    source: str
+    summary: str
+    tcp_info: str | None = None
+    derived: str | None = None
+    needs: str | None = None
+
+    @property
+    def column(self) -> str:
+        """C field and numpy field: ``CurRTO`` becomes ``cur_rto``. In SQL it keeps its name."""
+        return _WORD_BREAK.sub("_", self.name).lower()
+
+    @property
+    def enum_name(self) -> str:
+        """C enumerator: ``ESTATS_PERF_CUR_RTO``."""
+        return f"ESTATS_{self.table.name}_{self.column.upper()}"
+
+    @property
+    def dtype(self) -> str:
+        """Width on the ring and in memory, numpy's and C's alike: ``u4`` is ``u32``."""
+        if self.bits > 32:
+            return "u8"
+        return "i4" if self.syntax == "integer32" else "u4"

@@ -1,0 +1,21 @@
+"""${message}
+
+Say here why the schema changes. A table that the view ``latest`` names is altered between dropping
+the view and making it again. Import only alembic and sqlalchemy: history is frozen.
+"""
+
+from alembic import op
+import sqlalchemy as sa
+${imports if imports else ""}
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    ${downgrades if downgrades else "pass"}

@@ -1,0 +1,202 @@
+"""The one place that opens SQLite, and that says whether a file is ours to open.
+
+A file is ours if it carries our application id, or nothing at all. Anything else is refused
+before SQLite could write to it, and so is a symbolic link where the database would be made.
+"""
+
+import fcntl
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import NullPool
+
+from storage.errors import (
+    DatabaseForbiddenError,
+    DatabaseLockedError,
+    DatabaseMissingError,
+    ForeignDatabaseError,
+    NotADatabaseError,
+    UnsafePathError,
+    storage_errors,
+)
+
+#: "EST1" in the header of the file, where file(1) and we look for it.
+APPLICATION_ID: Final = 0x45535431
+
+_BUSY_SECONDS = 5.0
+_OUR_CURE = "Name another file with --db; this one is left as it is."
+_COLLECT_FIRST = "Run `estats collect` first, or name another file with --db."
+
+_WRITABLE = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA foreign_keys = ON",
+    # Every changed connection touches its own leaf of the index by connection: keep those leaves.
+    "PRAGMA cache_size = -65536",
+    "PRAGMA trusted_schema = OFF",
+)
+_READONLY = ("PRAGMA query_only = ON", "PRAGMA trusted_schema = OFF")
+
+
+def open_writable(path: Path) -> Engine:
+    """Open the database for its one writer; make it, with mode 0600, if there is none.
+
+    A transaction begun on the engine holds SQLite's write lock from its first statement. Raises
+    StorageError; a file that is not ours is not touched.
+    """
+    path = path.absolute()
+    with storage_errors(path):
+        _make_if_missing(path)
+        if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK)):
+            raise DatabaseForbiddenError(
+                f"{path} or its folder cannot be written by this user",
+                "Run estats as its owner, or name another file with --db.",
+            )
+        blank = _is_blank(path)
+        engine = _engine(path, "mode=rw", _WRITABLE, begin="BEGIN IMMEDIATE")
+        if blank:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    return engine
+
+
+def open_readonly(path: Path) -> Engine:
+    """Open the database for queries, while it is written too, and without a right to write.
+
+    Everything read through one connection before its rollback is of one moment. Raises
+    StorageError.
+    """
+    path = path.absolute()
+    with storage_errors(path):
+        if _look(path) is None:
+            raise DatabaseMissingError(f"there is no database {path}", _COLLECT_FIRST)
+        if not os.access(path, os.R_OK):
+            raise DatabaseForbiddenError(
+                f"{path} cannot be read by this user",
+                "Ask its owner for the right to read it, its -wal and its -shm file.",
+            )
+        if _is_blank(path):
+            raise DatabaseMissingError(f"{path} is still empty", _COLLECT_FIRST)
+        return _engine(path, _readonly_mode(path), _READONLY, begin="BEGIN")
+
+
+def lock(path: Path) -> int:
+    """Make the caller the database's only collector; returns the descriptor that holds the lock.
+
+    The file is made if it is missing. Raises DatabaseLockedError if another collector has it.
+
+    Closing any descriptor of a file drops all POSIX locks that the process has on it, SQLite's
+    included. So this descriptor is taken before the process, or a child forked from it, opens
+    the database, and is never closed: it goes with the last process that inherited it. That way
+    a new collector is also kept out while the writer of a killed one is still writing.
+    """
+    path = path.absolute()
+    with storage_errors(path):
+        _make_if_missing(path)
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise DatabaseLockedError(
+                f"another collector is writing to {path}",
+                "Stop that one first, or give this one a database of its own with --db.",
+            ) from None
+    return descriptor
+
+
+def _make_if_missing(path: Path) -> None:
+    """Make an empty file of mode 0600, unless there is a regular file already."""
+    if path.is_symlink():
+        raise UnsafePathError(
+            f"{path} is a symbolic link", "Name the file itself with --db: estats follows no link."
+        )
+    if _look(path) is None:
+        # The file is new, so nobody has locks on it that closing its descriptor could drop.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(path, flags, 0o600))
+
+
+def _look(path: Path) -> os.stat_result | None:
+    """The state of a regular file, None if there is nothing; does not open it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        raise NotADatabaseError(f"{path} is {what}, not a database", _OUR_CURE)
+    return found
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether nothing has been written to the file; refuses one that is another program's."""
+    if path.stat().st_size == 1:  # SQLite takes a single octet, whatever it is, for no file
+        raise NotADatabaseError(f"{path} is not a database", _OUR_CURE)
+    # With mode=ro SQLite leaves a -wal file behind, so look at a file at rest as if it could
+    # not change: one that turns out to be another's must not even get a neighbour.
+    mode = "mode=ro" if _wal(path).exists() else "mode=ro&immutable=1"
+    with closing(_connect(path, mode, ())) as database:
+        (application,) = database.execute("PRAGMA application_id").fetchone()
+        (objects,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application == APPLICATION_ID:
+        return False
+    if application or objects:
+        raise ForeignDatabaseError(f"{path} is the database of another program", _OUR_CURE)
+    return True
+
+
+def _readonly_mode(path: Path) -> str:
+    """How to open for reading: shared with the writer, or immutable where that cannot be.
+
+    SQLite shares through the -shm file and has to make it if it is missing, which takes a right
+    to write to the folder. Without a -wal file there is no writer to share with.
+    """
+    try:
+        with closing(_connect(path, "mode=ro", _READONLY)) as database:
+            database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError:
+        if _wal(path).exists():
+            raise
+        return "mode=ro&immutable=1"
+    return "mode=ro"
+
+
+def _wal(path: Path) -> Path:
+    """The write-ahead log beside the database; SQLite puts it beside the target of a link."""
+    real = path.resolve()
+    return real.with_name(real.name + "-wal")
+
+
+def _connect(path: Path, mode: str, pragmas: tuple[str, ...]) -> sqlite3.Connection:
+    """A connection without sqlite3's own idea of when a transaction begins."""
+    uri = f"file://{quote(os.fsencode(path))}?{mode}"
+    database = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        for pragma in pragmas:
+            database.execute(pragma)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _engine(path: Path, mode: str, pragmas: tuple[str, ...], *, begin: str) -> Engine:
+    """An engine without a pool: no descriptor outlives the connection it belongs to."""
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        creator=lambda: _connect(path, mode, pragmas),
+        poolclass=NullPool,
+    )
+
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "begin", on_begin)
+    return engine

@@ -1,0 +1,144 @@
+"""Which connections, and which stretch of time, a question is about: as SQL conditions."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select
+
+from bpf.variable import Table
+from storage.schema import CONNECTION, TABLES
+
+Net = IPv4Network | IPv6Network
+
+_stack = TABLES[Table.STACK]
+_opened, _closed = CONNECTION.c.opened_us, CONNECTION.c.closed_us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What the connections must have in common; an empty field asks for nothing.
+
+    Several values in one field are alternatives. Ports are half-open ranges; addresses are
+    spelled as the database spells them; ``comms`` may hold the wildcards * and ?; ``states`` are
+    RFC numbers; ``is_open`` asks for connections open, or closed, at the end of the period.
+    """
+
+    local_ports: tuple[range, ...] = ()
+    rem_ports: tuple[range, ...] = ()
+    local_addresses: tuple[str, ...] = ()
+    rem_addresses: tuple[str, ...] = ()
+    nets: tuple[Net, ...] = ()
+    pids: tuple[int, ...] = ()
+    comms: tuple[str, ...] = ()
+    states: frozenset[int] = frozenset()
+    is_open: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """A stretch of history: what was asked for, and the snapshots that lie in it.
+
+    Times are UTC microseconds. ``since_us`` and ``until_us`` are None where no limit was asked
+    for. ``first`` and ``last`` are snapshot ids; values are given as of ``last``, which is the
+    newest snapshot before the end of the period and may lie before its beginning. ``started_us``
+    is the time of the last snapshot before the period. ``runs`` are the runs that looked at some
+    time of it, each with the time of its last snapshot in it; ``last_run`` is the last of them.
+    """
+
+    since_us: int | None = None
+    until_us: int | None = None
+    first: int = 0
+    last: int = 0
+    started_us: int = 0
+    last_run: int = 0
+    runs: Mapping[int, int] = field(default_factory=dict[int, int])
+
+
+def define_net_test(connection: Connection, nets: tuple[Net, ...]) -> None:
+    """Give SQLite, which has no type for addresses, the ``in_nets`` that ``conditions`` uses."""
+
+    @lru_cache(maxsize=65_536)
+    def in_nets(text: str) -> bool:
+        address = ip_address(text)
+        return any(address in net for net in nets)
+
+    driver = connection.connection.driver_connection
+    assert driver is not None, "an open connection has a driver's"
+    driver.create_function("in_nets", 1, in_nets, deterministic=True)
+
+
+def conditions(wanted: Filter, period: Period) -> list[ColumnElement[bool]]:
+    """The WHERE clause: every condition must hold. It names ``connection`` and no other table."""
+    c = CONNECTION.c
+    found = _lived(period)
+    if wanted.local_ports:
+        found.append(_port_in(c.LocalPort, wanted.local_ports))
+    if wanted.rem_ports:
+        found.append(_port_in(c.RemPort, wanted.rem_ports))
+    if wanted.local_addresses:
+        found.append(c.LocalAddress.in_(wanted.local_addresses))
+    if wanted.rem_addresses:
+        found.append(c.RemAddress.in_(wanted.rem_addresses))
+    if wanted.nets:
+        found.append(func.in_nets(c.LocalAddress) | func.in_nets(c.RemAddress))
+    if wanted.pids:
+        found.append(c.pid.in_(wanted.pids))
+    if wanted.comms:
+        found.append(or_(*(c.comm.op("GLOB")(glob) for glob in map(_glob, wanted.comms))))
+    if wanted.states:
+        found.append(_state(period).scalar_subquery().in_(wanted.states))
+    if wanted.is_open is not None:
+        found.append(_still_open(period) if wanted.is_open else _has_closed(period))
+    return found
+
+
+def _lived(period: Period) -> list[ColumnElement[bool]]:
+    """Connections that were there, and looked at, at some time of the period."""
+    if period.since_us is None and period.until_us is None:
+        return []
+    found: list[ColumnElement[bool]] = [CONNECTION.c.run_id.in_(list(period.runs))]
+    if period.until_us is not None:
+        found.append(_opened <= period.until_us)
+    if period.since_us is not None:
+        found.append(or_(_closed.is_(None), _closed >= period.since_us))
+    return found
+
+
+def _still_open(period: Period) -> ColumnElement[bool]:
+    """Not seen to close, by the run that was looking; what an earlier run left is unknown."""
+    is_unseen: ColumnElement[bool] = _closed.is_(None)
+    if period.until_us is not None:
+        is_unseen = or_(is_unseen, _closed > period.until_us)
+    return and_(CONNECTION.c.run_id == period.last_run, is_unseen)
+
+
+def _has_closed(period: Period) -> ColumnElement[bool]:
+    return _closed.is_not(None) if period.until_us is None else _closed <= period.until_us
+
+
+def _state(period: Period) -> Select[tuple[int]]:
+    """The newest State. A subquery, not a join: a join could be begun at the large table."""
+    stack = _stack.alias("state_row")
+    return (
+        select(stack.c.State)
+        .where(
+            stack.c.ConnectIndex == CONNECTION.c.ConnectIndex,
+            stack.c.snapshot_id <= period.last,
+        )
+        .order_by(stack.c.snapshot_id.desc())
+        .limit(1)
+        .correlate(CONNECTION)
+    )
+
+
+def _port_in(port: ColumnElement[int], ranges: Iterable[range]) -> ColumnElement[bool]:
+    singles = [r.start for r in ranges if len(r) == 1]
+    spans = [port.between(r.start, r.stop - 1) for r in ranges if len(r) > 1]
+    return or_(port.in_(singles) if singles else false(), *spans)
+
+
+def _glob(pattern: str) -> str:
+    """Keep * and ? as wildcards; a bracket in a process name is a bracket."""
+    return pattern.replace("[", "[[]")

@@ -1,0 +1,47 @@
+"""What a database holds, and whether it holds together: for `estats db info` and `check`."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, exists, func, select
+
+from storage.schema import CONNECTION, METADATA, SNAPSHOT, TABLES
+
+
+def row_counts(connection: Connection) -> dict[str, int]:
+    """How many rows each table has."""
+    return {
+        table.name: connection.scalars(select(func.count()).select_from(table)).one()
+        for table in METADATA.sorted_tables
+    }
+
+
+def file_bytes(path: Path) -> int:
+    """What the database takes on disk, its write-ahead log included."""
+    log = path.with_name(path.name + "-wal")
+    return sum(part.stat().st_size for part in (path, log) if part.exists())
+
+
+def faults(connection: Connection) -> list[str]:
+    """What is wrong with the database, a sentence for each fault; reads every page of it.
+
+    Damaged pages and indexes, references to rows that are missing, and rows of a connection or a
+    snapshot that does not exist.
+    """
+    found = [
+        f"page check: {line}"
+        for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars()
+        if line != "ok"
+    ]
+    found += [
+        f"{table} row {rowid} refers to a {parent} that is missing"
+        for table, rowid, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check")
+    ]
+    for table in TABLES.values():
+        for key, parent in ((table.c.ConnectIndex, CONNECTION), (table.c.snapshot_id, SNAPSHOT)):
+            is_known = exists().where(parent.c[key.name] == key)
+            orphans = connection.scalars(
+                select(func.count()).select_from(table).where(~is_known)
+            ).one()
+            if orphans:
+                found.append(f"{table.name}: {orphans} rows whose {parent.name} is missing")
+    return found

@@ -1,0 +1,260 @@
+"""The questions the command line asks: latest values, their history, and what they grew from."""
+
+import sqlite3
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy.exc import DBAPIError
+
+from bpf.meters import METERS
+from bpf.variable import Table, Variable
+from storage import inventory, migrate, u64
+from storage.engine import open_readonly
+from storage.errors import from_sqlite
+from storage.filters import Period, define_net_test
+from storage.schema import RUN, SNAPSHOT
+from storage.select import (
+    NOT_FROM_BIRTH,
+    Question,
+    connections,
+    identity,
+    latest,
+    sampled_tables,
+    series,
+)
+
+Value = int | str | None
+_Cut = tuple[int, int, dict[str, Value]]  # snapshot_id, taken_us, values by name
+
+_STREAMED: Final = {"yield_per": 500}  # rows that are fetched at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The variables asked for, of one connection, at one time.
+
+    ``connection`` is its row of the ``connection`` table; ``taken_us`` the time of the newest
+    snapshot that one of the values is from, None if there is none; ``as_of_us`` the time until
+    which they are known to stand: the connection's end, or its run's in the period. ``base`` are
+    the values that growth is counted from and ``base_us`` their time; None if that is unknown or
+    was not asked.
+    """
+
+    connection: Mapping[str, Any]
+    taken_us: int | None
+    as_of_us: int
+    values: tuple[Value, ...]
+    base: tuple[Value, ...] | None = None
+    base_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPart:
+    """What one run gave to a period: its row, its snapshots, and their meters summed up."""
+
+    run: Mapping[str, Any]
+    snapshots: int
+    from_us: int
+    to_us: int
+    meters: Mapping[str, int]
+
+
+@contextmanager
+def open_reader(path: Path) -> "Generator[Reader, None, None]":
+    """Open a database for reading, also one that is being written, without any right to write.
+
+    Everything is read in one transaction, so all answers are as of one moment. Raises
+    StorageError: no database, not ours, another schema, or pages that cannot be read.
+    """
+    engine = open_readonly(path)
+    try:
+        migrate.check(engine)
+        with engine.connect() as connection:
+            yield Reader(connection)
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise from_sqlite(error.orig, path) from error
+        raise
+    finally:
+        engine.dispose()
+
+
+class Reader:
+    """The answers of one database as of one moment; ``open_reader`` makes it."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Read through ``connection``, in the transaction that its first statement begins."""
+        self._connection = connection
+
+    def period(self, since_us: int | None = None, until_us: int | None = None) -> Period:
+        """The snapshots between two times (UTC microseconds, both included; None is no limit)."""
+        taken, number = SNAPSHOT.c.taken_us, SNAPSHOT.c.snapshot_id
+        newest = select(SNAPSHOT).order_by(taken.desc(), number.desc()).limit(1)
+        if until_us is None:  # the last one written, even if the clock was set back since
+            last = self._one(select(SNAPSHOT).order_by(number.desc()).limit(1))
+        else:
+            last = self._one(newest.where(taken <= until_us))
+        before = None if since_us is None else self._one(newest.where(taken < since_us))
+        first = before["snapshot_id"] + 1 if before else 0
+        if last is None:
+            return Period(since_us=since_us, until_us=until_us, first=first)
+        runs = (
+            select(SNAPSHOT.c.run_id, func.max(taken).label("last_us"))
+            .where(number.between(first, last["snapshot_id"]))
+            .group_by(SNAPSHOT.c.run_id)
+        )
+        return Period(
+            since_us=since_us,
+            until_us=until_us,
+            first=first,
+            last=last["snapshot_id"],
+            started_us=before["taken_us"] if before else 0,
+            last_run=last["run_id"],
+            runs={row.run_id: row.last_us for row in self._connection.execute(runs)},
+        )
+
+    def parts(self, period: Period) -> list[RunPart]:
+        """Each run that has snapshots in the period, oldest first."""
+        number, taken = SNAPSHOT.c.snapshot_id, SNAPSHOT.c.taken_us
+        counts = (
+            select(
+                SNAPSHOT.c.run_id.label("counted_run"),
+                func.count().label("snapshots"),
+                func.min(taken).label("from_us"),
+                func.max(taken).label("to_us"),
+                *(func.sum(SNAPSHOT.c[name]).label(name) for name in METERS),
+            )
+            .where(number.between(period.first, period.last))
+            .group_by(SNAPSHOT.c.run_id)
+            .subquery()
+        )
+        asked = select(RUN, counts).join(counts, counts.c.counted_run == RUN.c.run_id)
+        return [
+            RunPart(
+                run={c.name: row[c.name] for c in RUN.columns},
+                snapshots=row["snapshots"],
+                from_us=row["from_us"],
+                to_us=row["to_us"],
+                meters={name: row[name] for name in METERS},
+            )
+            for row in self._connection.execute(asked.order_by(RUN.c.run_id)).mappings()
+        ]
+
+    def row_counts(self) -> dict[str, int]:
+        """How many rows each table has."""
+        return inventory.row_counts(self._connection)
+
+    def latest(
+        self, variables: Sequence[Variable], question: Question, *, growth: bool = False
+    ) -> Iterator[Sample]:
+        """One sample for each connection: its values as of the end of the period.
+
+        With ``growth`` the base is what the values were when the period began.
+        """
+        tables = sampled_tables(variables)
+        names = [c.name for c in identity(variables)]
+        for found in self._rows(latest(variables, question, growth=growth), question):
+            taken = [found[f"taken_{t.value}"] for t in tables]
+            base = tuple(_base_value(v, found) for v in variables) if growth else None
+            yield Sample(
+                connection={name: found[name] for name in names},
+                taken_us=max((t for t in taken if t is not None), default=None),
+                as_of_us=_while_open(question.period.runs[found["run_id"]], found["closed_us"]),
+                values=tuple(_value(v, found) for v in variables),
+                base=base,
+                base_us=max(found["opened_us"], question.period.started_us) if growth else None,
+            )
+
+    def history(self, variables: Sequence[Variable], question: Question) -> Iterator[Sample]:
+        """A sample for each snapshot in which one of the variables' tables has a row.
+
+        By connection, then by time; values of tables without a row in that snapshot are carried
+        forward. The base of a sample is the connection's sample before it, nothing at its birth.
+        """
+        tables = sampled_tables(variables)
+        here = {t: [v for v in variables if v.table is t] for t in tables}
+        statements = {t: series(t, here[t], question.period) for t in tables}
+        for found in self._rows(connections(variables, question), question):
+            owner = dict(found)
+            parameter = {"connect_index": owner["ConnectIndex"]}
+            cuts = (self._cuts(statements[t], here[t], parameter) for t in tables)
+            for sample in _carried_forward(variables, owner, merge(*cuts, key=itemgetter(0))):
+                if sample[0] >= question.period.first:
+                    yield sample[1]
+
+    def _cuts(
+        self, statement: Select[Any], variables: Sequence[Variable], parameter: Mapping[str, int]
+    ) -> Iterator[_Cut]:
+        """One connection's rows of one table, as (snapshot_id, taken_us, value by name)."""
+        for row in self._connection.execute(statement, parameter).mappings():
+            values = {v.name: _decoded(v, row[v.name]) for v in variables}
+            yield row["snapshot_id"], row["taken_us"], values
+
+    def _rows(self, statement: Select[Any], question: Question) -> Iterator[RowMapping]:
+        """The rows of a statement about connections, a few at a time."""
+        define_net_test(self._connection, question.wanted.nets)
+        yield from self._connection.execute(statement, execution_options=_STREAMED).mappings()
+
+    def _one(self, statement: Select[Any]) -> RowMapping | None:
+        return self._connection.execute(statement).mappings().first()
+
+
+def _carried_forward(
+    variables: Sequence[Variable], owner: Mapping[str, Any], cuts: Iterator[_Cut]
+) -> Iterator[tuple[int, Sample]]:
+    """Rows of several tables, in time order, as samples with all values: (snapshot_id, sample)."""
+    born = owner["origin"] not in NOT_FROM_BIRTH
+    values: dict[str, Value] = {v.name: owner.get(v.name) for v in variables}
+    base: dict[str, Value] = dict.fromkeys(values, 0 if born else None)
+    base_us = owner["opened_us"] if born else None
+    for snapshot_id, group in groupby(cuts, key=itemgetter(0)):
+        parts = list(group)
+        taken_us = parts[0][1]
+        changed = {name: value for _, _, part in parts for name, value in part.items()}
+        values |= changed
+        yield (
+            snapshot_id,
+            Sample(
+                connection=owner,
+                taken_us=taken_us,
+                as_of_us=_while_open(taken_us, owner["closed_us"]),
+                values=tuple(values.values()),
+                base=tuple(base.values()),
+                base_us=base_us,
+            ),
+        )
+        base |= changed
+        base_us = taken_us
+
+
+def _while_open(moment_us: int, closed_us: int | None) -> int:
+    """That time, or the connection's end if that came first."""
+    return moment_us if closed_us is None else min(moment_us, closed_us)
+
+
+def _value(v: Variable, found: RowMapping) -> Value:
+    own: Value = found[v.name if v.table is Table.CONNECTION else f"now_{v.id}"]
+    return _decoded(v, own)
+
+
+def _base_value(v: Variable, found: RowMapping) -> Value:
+    """What a variable's growth is counted from; nothing, if the connection began in the period."""
+    if v.table is Table.CONNECTION:
+        return None
+    if found[f"had_{v.table.value}"] is None:
+        return None if found["origin"] in NOT_FROM_BIRTH else 0
+    return _decoded(v, found[f"base_{v.id}"])
+
+
+def _decoded(v: Variable, stored: Value) -> Value:
+    """A stored value as it was meant; only 64-bit values are ever stored as another number."""
+    if v.bits == 64 and isinstance(stored, int) and stored < 0:
+        return int(u64.decode(stored))
+    return stored

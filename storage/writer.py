@@ -1,0 +1,167 @@
+"""One snapshot in one transaction: what the collector hands over, on its way into SQLite.
+
+This is the hot path of storage: rows go from numpy to SQLite as one matrix for each table, in
+statements of many rows, on the raw connection.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from bpf.meters import METERS, Run, Snapshot
+from storage.cells import CONNECTION_COLUMNS, connection_cells, sampled_cells, sampled_columns
+from storage.engine import open_writable
+from storage.errors import storage_errors
+from storage.migrate import upgrade
+
+#: Bound parameters of one statement: SQLite is fastest with 256 to 1000.
+_PARAMETERS: Final = 500
+
+_UPSERT: Final = " ON CONFLICT (ConnectIndex) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in CONNECTION_COLUMNS[1:]
+)
+
+
+class Writer:
+    """The database's one writer, for one run of the collector."""
+
+    #: The largest ConnectIndex in use: a new connection's is greater.
+    first_index: int
+
+    def __init__(self, path: Path, run: Run) -> None:
+        """Open, make or upgrade the database, and begin the run. Raises StorageError."""
+        self._path = path.absolute()
+        engine = open_writable(self._path)
+        upgrade(engine)
+        with storage_errors(self._path):
+            # The wrapper closes the connection when it is collected, so it lives as long.
+            self._wrapper = engine.raw_connection()
+            database = self._wrapper.driver_connection
+            assert isinstance(database, sqlite3.Connection), "storage.engine opens SQLite only"
+            self._database = database
+            try:
+                self._run_id = self._begin(run)
+                self.first_index = self._largest_index()
+            except BaseException:
+                self._wrapper.close()
+                raise
+
+    def write(self, snapshot: Snapshot) -> int:
+        """Write all of a snapshot or nothing; returns how many rows, its own not counted.
+
+        Raises StorageError. The database is then as it was, and what could not be written may
+        come again, merged with what is newer.
+        """
+        with self._transaction() as database:
+            snapshot_id = _insert_one(
+                database,
+                "snapshot",
+                run_id=self._run_id,
+                taken_us=snapshot.taken_us,
+                interval_us=snapshot.interval_us,
+                **{name: snapshot.meters[name] for name in METERS},
+            )
+            _insert(
+                database,
+                "connection",
+                CONNECTION_COLUMNS,
+                connection_cells(snapshot.connections, self._run_id),
+                _UPSERT,
+            )
+            for table, rows in snapshot.rows.items():
+                cells = sampled_cells(table, rows, snapshot_id)
+                _insert(database, table.value, sampled_columns(table), cells)
+        return len(snapshot.connections) + sum(map(len, snapshot.rows.values()))
+
+    def database_bytes(self) -> int:
+        """What the database takes on disk: the file and its write-ahead log."""
+        total = 0
+        for path in (self._path, self._path.with_name(self._path.name + "-wal")):
+            try:
+                total += path.stat().st_size
+            except FileNotFoundError:
+                continue
+        return total
+
+    def close(self, reason: str) -> None:
+        """End the run, fold the write-ahead log into the file, and close. Raises StorageError."""
+        with closing(self._wrapper), storage_errors(self._path):
+            with self._transaction() as database:
+                database.execute(
+                    "UPDATE run SET ended_us = ?, end_reason = ? WHERE run_id = ?",
+                    (time.time_ns() // 1000, reason, self._run_id),
+                )
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextmanager
+    def _transaction(self) -> Generator[sqlite3.Connection]:
+        with storage_errors(self._path):
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                # On some errors, a full disk among them, SQLite has rolled back by itself.
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    def _begin(self, run: Run) -> int:
+        with self._transaction() as database:
+            return _insert_one(
+                database,
+                "run",
+                started_us=run.started_us,
+                host=run.host,
+                kernel=run.kernel,
+                boot_id=run.boot_id,
+                version=run.version,
+                source=run.source,
+                interval_us=run.interval_us,
+                flush_us=run.flush_us,
+                shards=run.shards,
+                tables=",".join(run.tables),
+                filters=run.filters,
+                unavailable=json.dumps(dict(run.unavailable)),
+            )
+
+    def _largest_index(self) -> int:
+        (largest,) = self._database.execute("SELECT max(ConnectIndex) FROM connection").fetchone()
+        return largest or 0
+
+
+def _insert_one(database: sqlite3.Connection, table: str, **values: int | str) -> int:
+    """Insert a row and return its key."""
+    cursor = database.execute(_statement(table, tuple(values), 1), tuple(values.values()))
+    assert cursor.lastrowid is not None, "an insert makes a row"
+    return cursor.lastrowid
+
+
+def _insert(
+    database: sqlite3.Connection,
+    table: str,
+    columns: tuple[str, ...],
+    cells: npt.NDArray[Any],
+    on_conflict: str = "",
+) -> None:
+    """Insert the rows of a matrix: as many as fit into each statement, the rest one by one."""
+    together = max(1, _PARAMETERS // len(columns))
+    full = len(cells) // together * together
+    many = cells[:full].reshape(-1, together * len(columns)).tolist()
+    database.executemany(_statement(table, columns, together) + on_conflict, many)
+    database.executemany(_statement(table, columns, 1) + on_conflict, cells[full:].tolist())
+
+
+@cache
+def _statement(table: str, columns: tuple[str, ...], rows: int) -> str:
+    """The text of an insert, the same for each call, so that sqlite3 finds it prepared."""
+    row = f"({', '.join('?' * len(columns))})"
+    into = f"INSERT INTO {table} ({', '.join(columns)})"  # names of the schema, never a user's
+    return f"{into} VALUES {', '.join([row] * rows)}"

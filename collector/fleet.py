@@ -1,0 +1,158 @@
+"""From settings to a running collector: the source, the processes, the run, and the end of it all."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from bpf.errors import EnvironmentLacksError
+from bpf.loader import Loaded, Request, load
+from bpf.meters import Run
+from bpf.record import batch_dtype
+from collector.channel import Channel
+from collector.diag import DiagSource
+from collector.kernel import Counters, Overflow
+from collector.recording import Recorder, Recording, ReplaySource
+from collector.ring import Ring, RingSource
+from collector.settings import Settings
+from collector.supervisor import Progress, Stop, Supervisor, Writer
+from collector.tables import Tables
+from collector.tcp_info import unavailable
+from collector.worker import Worker
+from collector.writing import Prepare
+
+
+class Source(Enum):
+    """Where the values come from."""
+
+    AUTO = "auto"  # BPF, or inet_diag where BPF cannot be had
+    BPF = "bpf"
+    DIAG = "diag"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """How a run tells what it does: ``progress`` after each snapshot, ``say`` for single events."""
+
+    progress: Callable[[Progress], None]
+    say: Callable[[str], None]
+
+
+def collect(settings: Settings, source: Source, prepare: Prepare, version: str, watch: Watch) -> str:
+    """Run until told to stop; returns the reason. ``prepare`` opens storage in the writer.
+
+    Raises EstatsError: the database is then as its last snapshot left it, and nothing of ours is
+    left in the kernel.
+    """
+    recording = Recording(settings.replay) if settings.replay else None
+    stop = Stop()
+    # Before anything else is loaded: the writer opens storage while the programs are compiled.
+    shards = recording.run.shards if recording else settings.shards
+    supervisor = Supervisor(Writer.start(prepare, shards), settings.interval_us, watch.progress)
+    try:
+        supervisor.loaded = None if recording else _load(settings, source, watch)
+        if recording:
+            run = replace(recording.run, source=Source.REPLAY.value)
+        else:
+            if supervisor.loaded is None:
+                settings = replace(settings, shards=1)
+            run = _run(settings, supervisor.loaded, version)
+        _start_workers(supervisor, settings, run, recording)
+        watch.say(f"collecting by {run.source}, {run.shards} worker(s)")
+        if recording:
+            reason = supervisor.replay(recording.cuts, stop)
+        else:
+            reason = supervisor.collect(stop, settings.duration_us)
+        supervisor.finish(reason)
+    except BaseException:
+        supervisor.abandon()
+        raise
+    finally:
+        if supervisor.loaded:
+            supervisor.loaded.close()
+        stop.close()
+    return reason
+
+
+def _load(settings: Settings, source: Source, watch: Watch) -> Loaded | None:
+    """The programs, or None where inet_diag or a recording takes their place."""
+    if source in (Source.DIAG, Source.REPLAY):
+        return None
+    request = Request(
+        tables=settings.tables,
+        shards=settings.shards,
+        flush_us=settings.flush_us,
+        filters=settings.filters,
+    )
+    try:
+        loaded = load(request)
+    except EnvironmentLacksError as e:
+        if source is Source.BPF:
+            raise
+        watch.say(f"{e.message}; going on with inet_diag: fewer variables. Cure: {e.advice}")
+        return None
+    watch.say(f"kernel programs loaded in {loaded.seconds:.1f} s")
+    return loaded
+
+
+def _run(settings: Settings, loaded: Loaded | None, version: str) -> Run:
+    return Run(
+        started_us=time.time_ns() // 1_000,
+        host=os.uname().nodename,
+        kernel=os.uname().release,
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        version=version,
+        source=(Source.BPF if loaded else Source.DIAG).value,
+        interval_us=settings.interval_us,
+        flush_us=settings.flush_us,
+        shards=settings.shards,
+        tables=tuple(table.value for table in settings.tables),
+        filters=json.dumps(settings.filters.as_dict()),
+        unavailable=loaded.unavailable if loaded else unavailable(settings.tables),
+    )
+
+
+def _start_workers(
+    supervisor: Supervisor, settings: Settings, run: Run, recording: Recording | None
+) -> None:
+    """One for each shard; what they must not keep open is closed in them."""
+    first_index = supervisor.writer.begin(run)
+    loaded = supervisor.loaded
+    if settings.record:
+        supervisor.recorder = Recorder(settings.record, run)
+    tables = recording.tables if recording else settings.tables
+    for shard in range(run.shards):
+
+        def work(orders: Channel, writer: Channel, shard: int = shard) -> None:
+            sources = _sources(settings, loaded, recording, shard, run.shards)
+            if loaded:
+                loaded.keep_shard(shard)
+            shard_tables = Tables(tables, first_index, run.shards, shard)
+            Worker(shard, sources, shard_tables, orders, writer, supervisor.recorder).run()
+
+        supervisor.add_worker(shard, work)
+
+
+def _sources(
+    settings: Settings,
+    loaded: Loaded | None,
+    recording: Recording | None,
+    shard: int,
+    shards: int,
+) -> list[RingSource]:
+    """What one worker reads: its ring of every CPU and the overflow, a poll, or a recording."""
+    if recording:
+        return [ReplaySource(recording, shard)]
+    if loaded is None:
+        return [DiagSource(settings.tables, settings.filters)]
+    dtype = batch_dtype(settings.tables)
+    rings: list[RingSource] = [
+        Ring(fd, loaded.ring_bytes, dtype)
+        for (_, ring_shard), fd in sorted(loaded.rings.items())
+        if ring_shard == shard
+    ]
+    return [*rings, Overflow(loaded, Counters(loaded, shards), shard, dtype)]

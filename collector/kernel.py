@@ -1,0 +1,92 @@
+"""What user space reads of the loaded programs beside the rings: counters, overflow, sweep, census."""
+
+import mmap
+import time
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bpf import syscall
+from bpf.loader import Loaded
+from bpf.record import Dtype
+from collector.ring import Batches
+
+Array = npt.NDArray[Any]
+
+COUNTERS: Final = np.dtype(
+    [("lost", "u8"), ("lost_finals", "u8"), ("untracked", "u8"), ("overflowed", "u8")]
+)
+_SWEEPS_MAX: Final = 50
+_SWEEP_PAUSE_SECONDS: Final = 0.002
+
+
+class Counters:
+    """The programs' own counters, mapped: one row for each CPU and shard, never reset."""
+
+    def __init__(self, loaded: Loaded, shards: int) -> None:
+        """Map the counters of ``loaded``."""
+        rows = loaded.cpus * shards
+        size = -(-rows * COUNTERS.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+        mapped = mmap.mmap(loaded.counters, size, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._rows = np.frombuffer(mapped, COUNTERS, rows).reshape(loaded.cpus, shards)
+
+    def total(self, name: str, shard: int | None = None) -> int:
+        """The sum of one counter over all CPUs, of one shard or of all."""
+        rows = self._rows if shard is None else self._rows[:, shard]
+        return int(rows[name].sum())
+
+
+class Overflow:
+    """A RingSource of final batches that found no room in their ring: a hash map of the kernel."""
+
+    more = False
+
+    def __init__(self, loaded: Loaded, counters: Counters, shard: int, dtype: Dtype) -> None:
+        """The overflow of one shard."""
+        self._fd, self._counters, self._shard, self._dtype = loaded.finals, counters, shard, dtype
+        self._seen = 0
+        self._keys: list[bytes] = []
+
+    def read(self, cut_ns: int) -> Batches:
+        """What is complete and stamped up to the cut; asks the kernel only if there is anything."""
+        count = self._counters.total("overflowed", self._shard)
+        if count == self._seen:
+            return np.zeros(0, self._dtype)
+        elements = syscall.take_elements(self._fd, 8, self._dtype.itemsize)
+        batches = np.frombuffer(b"".join(value for _, value in elements), self._dtype)
+        head = batches["head"]
+        ours = (head["shard"] == self._shard) & (head["ts"] > 0) & (head["ts"] <= np.uint64(cut_ns))
+        self._keys = [elements[i][0] for i in np.flatnonzero(ours)]
+        if len(self._keys) == np.count_nonzero(head["shard"] == self._shard):
+            self._seen = count
+        return batches[ours]
+
+    def release(self) -> None:
+        """Take what was read out of the map."""
+        for key in self._keys:
+            syscall.delete_element(self._fd, key)
+        self._keys = []
+
+    def fileno(self) -> int | None:
+        """None: looked at with the rings."""
+        return None
+
+
+def sweep(loaded: Loaded) -> int:
+    """Have every socket with news send it; returns how many had to be left for want of room.
+
+    A socket whose ring is half full waits; the workers drain meanwhile.
+    """
+    waiting = len(syscall.iterate(loaded.sweep))
+    for _ in range(_SWEEPS_MAX):
+        if not waiting:
+            break
+        time.sleep(_SWEEP_PAUSE_SECONDS)
+        waiting = len(syscall.iterate(loaded.sweep))
+    return waiting
+
+
+def census(loaded: Loaded) -> Array:
+    """The ids of all connections that live now."""
+    return np.frombuffer(syscall.iterate(loaded.census), "u8")

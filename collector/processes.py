@@ -1,0 +1,65 @@
+"""Child processes that never outlive their parent."""
+
+import ctypes as ct
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
+_FAILED: Final = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running child; ``fd`` polls readable once it has ended."""
+
+    name: str
+    pid: int
+    fd: int
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        return self.fd
+
+    def kill(self) -> None:
+        """End it now, whatever it does."""
+        signal.pidfd_send_signal(self.fd, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Wait for its end: the exit status, or minus the signal that killed it."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+def spawn(name: str, work: Callable[[], None]) -> Child:
+    """Fork a child that does ``work`` and ends.
+
+    It dies with its parent, kill -9 included. It ignores SIGINT and SIGTERM, for a terminal and a
+    service manager send those to all of us, and it is the supervisor who stops the others in order.
+    """
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return Child(name, pid, os.pidfd_open(pid))
+    status = _FAILED
+    try:
+        libc = ct.CDLL(None)
+        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        libc.prctl(_PR_SET_NAME, f"estats-{name}".encode()[:15], 0, 0, 0)
+        if os.getppid() == parent:  # it may have died before the call
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            work()
+            status = 0
+    except BaseException:  # noqa: BLE001  (nothing above but the interpreter's end)
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)

@@ -1,0 +1,50 @@
+"""What a run is asked to do: frozen, with its limits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bpf.errors import UsageError
+from bpf.filters import Filters
+from bpf.variable import SAMPLED, Table
+
+SHARDS_MAX: Final = 64
+INTERVAL_US_MIN: Final = 10_000
+FLUSH_US_MIN: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One run of the collector.
+
+    ``interval_us`` between two snapshots; ``flush_us`` the least time between two batches of a
+    connection, in microseconds. ``duration_us`` None: until told to stop. ``record`` and
+    ``replay`` are paths of recordings, to write and to read.
+    """
+
+    tables: tuple[Table, ...] = SAMPLED
+    shards: int = 1
+    interval_us: int = 1_000_000
+    flush_us: int = 250_000
+    duration_us: int | None = None
+    filters: Filters = Filters()
+    record: Path | None = None
+    replay: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what no run can be."""
+        if not self.tables:
+            raise UsageError("no table is chosen", "name one of " + ", ".join(table_names()))
+        if not 1 <= self.shards <= SHARDS_MAX:
+            raise UsageError(f"--shards {self.shards} is not between 1 and {SHARDS_MAX}")
+        if self.interval_us < INTERVAL_US_MIN:
+            raise UsageError(f"--interval is shorter than {INTERVAL_US_MIN} microseconds")
+        if self.flush_us < FLUSH_US_MIN:
+            raise UsageError(f"--flush-interval is shorter than {FLUSH_US_MIN} microseconds")
+        if self.duration_us is not None and self.duration_us <= 0:
+            raise UsageError("--duration is not longer than nothing")
+
+
+def table_names() -> list[str]:
+    """What ``--tables`` may name."""
+    return [table.value for table in SAMPLED]

@@ -1,0 +1,291 @@
+"""The supervisor: starts the processes, sets the cuts, counts what was lost, stops in order."""
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+
+from bpf.errors import CollectorError, EstatsError
+from bpf.loader import Loaded
+from bpf.meters import Run
+from collector.channel import Array, Channel
+from collector.kernel import Counters, census, sweep
+from collector.processes import Child, spawn
+from collector.recording import Cut, Recorder
+from collector.writing import Prepare, run_writer
+
+_STOP_SECONDS: Final = 30.0  # for a child to end by itself once it was told to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a status line shows after each snapshot; counts but ``connections`` are sums."""
+
+    connections: int
+    ops: int
+    batches: int
+    lost: int
+    snapshots: int
+    merged: int
+    rows: int
+    lag_us: int
+    database_bytes: int
+    interval_us: int
+    interval_ops: int
+
+
+class Stop:
+    """SIGINT and SIGTERM as a descriptor, so that waiting ends at once."""
+
+    def __init__(self) -> None:
+        """Take the signals over; ``close`` gives them back."""
+        self.reason: str | None = None
+        self._ours, theirs = socket.socketpair()
+        for end in (self._ours, theirs):
+            end.setblocking(False)
+        self._theirs = theirs
+        self._before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        self._wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+
+    def fileno(self) -> int:
+        """Readable once a signal came."""
+        return self._ours.fileno()
+
+    def close(self) -> None:
+        """Give the signals back."""
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._ours.close()
+        self._theirs.close()
+
+    def _note(self, number: int, _frame: object) -> None:
+        self.reason = signal.Signals(number).name
+
+
+@dataclass(slots=True)
+class Writer:
+    """The writer process as the supervisor sees it: prepared while the programs are loaded."""
+
+    child: Child
+    channel: Channel
+    parts: list[Channel]  # the workers' ends of their channels to it
+
+    @classmethod
+    def start(cls, prepare: Prepare, shards: int) -> "Writer":
+        """Fork it; it opens storage at once and then waits for the run."""
+        ours, theirs = Channel.pair()
+        pairs = [Channel.pair() for _ in range(shards)]
+        inner, parts = [a for a, _ in pairs], [b for _, b in pairs]
+
+        def work() -> None:
+            for end in (ours, *parts):
+                end.close()
+            run_writer(prepare, theirs, inner)
+
+        child = spawn("writer", work)
+        for end in (theirs, *inner):
+            end.close()
+        return cls(child, ours, parts)
+
+    def answer(self) -> dict[str, Any]:
+        """Its next message; raises the error it met."""
+        try:
+            message, _ = self.channel.receive()
+        except CollectorError:
+            raise CollectorError("the writer process died") from None
+        if "message" in message:
+            error = EstatsError(message["message"], message["advice"])
+            error.exit_code = message["exit_code"]
+            raise error
+        return message
+
+    def begin(self, run: Run) -> int:
+        """Begin the run; the last ConnectIndex in use."""
+        self.answer()  # prepared
+        self.channel.send(asdict(run))
+        return int(self.answer()["first_index"])
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Ticks, while workers and writer run.
+
+    ``loaded`` is None where no programs are, ``recorder`` where nothing is recorded.
+    """
+
+    writer: Writer
+    interval_us: int
+    watch: Callable[[Progress], None]
+    workers: list[Child] = field(default_factory=list)
+    orders: list[Channel] = field(default_factory=list)
+    loaded: Loaded | None = None
+    recorder: Recorder | None = None
+    _counters: Counters | None = None
+    _counted: dict[str, int] = field(default_factory=dict)
+    _sums: dict[str, int] = field(default_factory=dict)
+    _last_cut_ns: int = field(default_factory=time.monotonic_ns)
+
+    def add_worker(self, shard: int, run: Callable[[Channel, Channel], None]) -> None:
+        """Fork a worker; ``run`` gets its channel of orders and its channel to the writer."""
+        ours, theirs = Channel.pair()
+        part = self.writer.parts[shard]
+
+        def work() -> None:
+            ours.close()
+            run(theirs, part)
+
+        self.workers.append(spawn(f"worker-{shard}", work))
+        self.orders.append(ours)
+        theirs.close()
+        part.close()
+
+    def collect(self, stop: Stop, duration_us: int | None) -> str:
+        """Snapshots until a signal or the duration; the reason."""
+        if self.loaded is not None:
+            self._counters = Counters(self.loaded, len(self.workers))
+        interval_ns = self.interval_us * 1_000
+        started = due = time.monotonic_ns()
+        end = None if duration_us is None else started + duration_us * 1_000
+        merged = 0
+        while True:
+            last = stop.reason is not None or (end is not None and time.monotonic_ns() >= end)
+            self.snapshot(merged=merged, last=last)
+            if last:
+                return stop.reason or "duration"
+            due += interval_ns
+            merged = max(0, (time.monotonic_ns() - due) // interval_ns)
+            due += merged * interval_ns
+            self._sleep(stop, due if end is None else min(due, end))
+
+    def replay(self, cuts: Sequence[Cut], stop: Stop) -> str:
+        """The cuts of a recording, as fast as they can be applied."""
+        for cut in cuts:
+            self._snapshot_at(cut, {}, last=False)
+            if stop.reason is not None:
+                break
+        end = cuts[-1] if cuts else Cut(time.monotonic_ns(), time.time_ns() // 1_000)
+        self._snapshot_at(end, {}, last=True)
+        return stop.reason or "recording ended"
+
+    def snapshot(self, *, merged: int, last: bool) -> None:
+        """One consistent cut through all shards, now."""
+        meters = {"merged": merged}
+        live: tuple[int, Array] | None = None
+        if self.loaded is not None:
+            sweep(self.loaded)
+        cut = Cut(time.monotonic_ns(), time.time_ns() // 1_000)
+        if self.loaded is not None:
+            meters |= {n: self._since(n) for n in ("lost", "lost_finals", "untracked")}
+            if meters["lost_finals"]:
+                began = time.monotonic_ns()
+                live = began, census(self.loaded)
+        self._snapshot_at(cut, meters, last=last, live=live)
+        if self.recorder:
+            self.recorder.cut(cut.cut_ns, cut.taken_us)
+
+    def finish(self, reason: str) -> None:
+        """After the last snapshot: let the workers and the writer end."""
+        self.writer.channel.send({"reason": reason})
+        self.writer.answer()
+        for child in (*self.workers, self.writer.child):
+            if not select.select([child], [], [], _STOP_SECONDS)[0]:
+                child.kill()
+            child.wait()
+
+    def abandon(self) -> None:
+        """After an error: the workers first, so that the writer can end the run by itself."""
+        for child in self.workers:
+            child.kill()
+            child.wait()
+        for channel in (self.writer.channel, *self.orders):
+            channel.close()
+        if not select.select([self.writer.child], [], [], _STOP_SECONDS)[0]:
+            self.writer.child.kill()
+        self.writer.child.wait()
+
+    def _snapshot_at(
+        self,
+        cut: Cut,
+        meters: Mapping[str, int],
+        *,
+        last: bool,
+        live: tuple[int, Array] | None = None,
+    ) -> None:
+        interval_us = max(0, (cut.cut_ns - self._last_cut_ns) // 1_000)
+        self._last_cut_ns = cut.cut_ns
+        place = {"cut_ns": cut.cut_ns, "taken_us": cut.taken_us, "last": last}
+        order = {
+            **place,
+            "census_ns": live[0] if live else 0,
+            "replayed": self.loaded is None and self.recorder is None,
+        }
+        for channel in self.orders:
+            channel.send(order, {"live": live[1]} if live else {})
+        self.writer.channel.send({**place, "interval_us": interval_us, "meters": dict(meters)})
+        self._report(self._await_writer(), interval_us)
+
+    def _await_writer(self) -> dict[str, Any]:
+        """The writer's answer, unless a process dies first."""
+        ready, _, _ = select.select([self.writer.channel, self.writer.child, *self.workers], [], [])
+        if self.writer.channel not in ready:
+            # A worker that has just been told to end may go before the writer answers.
+            died = [c for c in self.workers if c in ready and not self._ended_well(c)]
+            if died:
+                raise CollectorError(f"the process {died[0].name} died")
+        return self.writer.answer()
+
+    @staticmethod
+    def _ended_well(child: Child) -> bool:
+        found = os.waitid(os.P_PIDFD, child.fd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        return found is not None and found.si_code == os.CLD_EXITED and found.si_status == 0
+
+    def _report(self, answer: dict[str, Any], interval_us: int) -> None:
+        meters: dict[str, int] = answer["meters"]
+        add = {
+            "ops": meters["ops"],
+            "batches": meters["batches"],
+            "lost": meters["lost"] + meters["lost_finals"] + meters["untracked"],
+            "merged": meters["merged"],
+            "rows": answer["rows"],
+            "snapshots": 1,
+        }
+        for name, amount in add.items():
+            self._sums[name] = self._sums.get(name, 0) + amount
+        self.watch(
+            Progress(
+                connections=meters["connections"],
+                lag_us=meters["lag_us"],
+                database_bytes=answer["bytes"],
+                interval_us=interval_us,
+                interval_ops=meters["ops"],
+                **self._sums,
+            )
+        )
+
+    def _since(self, name: str) -> int:
+        assert self._counters is not None, "counters are the programs'"
+        total = self._counters.total(name)
+        amount = total - self._counted.get(name, 0)
+        self._counted[name] = total
+        return amount
+
+    def _sleep(self, stop: Stop, until_ns: int) -> None:
+        """Until the next tick, a signal, or the death of a child."""
+        seconds = max(0.0, (until_ns - time.monotonic_ns()) / 1e9)
+        if stop.reason is not None:
+            return
+        children = (*self.workers, self.writer.child)
+        ready, _, _ = select.select([stop, *children], [], [], seconds)
+        died = [child.name for child in children if child in ready]
+        if died:
+            raise CollectorError(f"the process {died[0]} died")
+
+

@@ -1,0 +1,78 @@
+"""A worker process: owns one shard, drains its rings, hands over what changed at each cut."""
+
+import select
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from collector.channel import Channel
+from collector.recording import Recorder
+from collector.ring import RingSource
+from collector.tables import Tables
+
+#: Between wake-ups, which a ring asks for when it is half full. Short enough that a ring of the
+#: smallest size takes 2,000 batches per second in between.
+POLL_SECONDS: Final = 0.05
+
+
+@dataclass(slots=True)
+class Worker:
+    """One shard: its sources (index is the CPU), its tables, and its two channels."""
+
+    shard: int
+    sources: Sequence[RingSource]
+    tables: Tables
+    orders: Channel
+    writer: Channel
+    recorder: Recorder | None
+
+    def run(self) -> None:
+        """Until the cut that is marked as the last one."""
+        poll = select.epoll()
+        poll.register(self.orders.fileno(), select.EPOLLIN)
+        waking = [s for s in self.sources if s.fileno() is not None]
+        for source in waking:
+            # Edge: a ring stays readable while it holds anything, wanted or not.
+            poll.register(source.fileno() or 0, select.EPOLLIN | select.EPOLLET)
+        last = False
+        while not last:
+            ready = {fd for fd, _ in poll.poll(POLL_SECONDS)}
+            if self.orders.fileno() in ready:
+                last = self._cut()
+            elif waking:
+                offset = time.time_ns() - time.monotonic_ns()
+                self.drain(time.monotonic_ns(), offset, waking)
+
+    def drain(self, cut_ns: int, wall_offset_ns: int, sources: Sequence[RingSource]) -> None:
+        """Apply everything stamped up to ``cut_ns``."""
+        for cpu, source in enumerate(sources):
+            more = True
+            while more:
+                batches = source.read(cut_ns)
+                if len(batches):
+                    if self.recorder:
+                        self.recorder.batches(self.shard, cpu, batches)
+                    self.tables.apply(batches, wall_offset_ns)
+                more = source.more
+                source.release()
+
+    def _cut(self) -> bool:
+        """Take the order for one cut and carry it out; whether it was the last."""
+        order, arrays = self.orders.receive()
+        cut_ns, taken_us = int(order["cut_ns"]), int(order["taken_us"])
+        self.drain(cut_ns, taken_us * 1_000 - cut_ns, self.sources)
+        if order["census_ns"]:
+            live = arrays["live"].view("u8")
+            self.tables.close_missing(live, int(order["census_ns"]), taken_us)
+        connections, rows = self.tables.take()
+        self.writer.send(
+            {"cut_ns": cut_ns, "shard": self.shard, "meters": self._meters(cut_ns, order)},
+            {"connections": connections, **{t.value: a for t, a in rows.items()}},
+        )
+        return bool(order["last"])
+
+    def _meters(self, cut_ns: int, order: dict[str, Any]) -> dict[str, int]:
+        lag_us = 0 if order["replayed"] else (time.monotonic_ns() - cut_ns) // 1_000
+        return {**self.tables.meters(), "lag_us": lag_us}
+

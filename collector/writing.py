@@ -1,0 +1,88 @@
+"""The writer process: joins the shards' parts of one cut and puts them into storage."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from bpf.errors import EstatsError
+from bpf.meters import METERS, Run, Snapshot
+from bpf.record import CONNECTION, row_dtype
+from bpf.variable import Table
+from collector.channel import Array, Channel
+
+
+class Sink(Protocol):
+    """Where snapshots go (``storage.writer.Writer`` is one)."""
+
+    first_index: int
+
+    def write(self, snapshot: Snapshot) -> int:
+        """All of it or nothing; the number of rows."""
+        ...
+
+    def database_bytes(self) -> int:
+        """Size on disk."""
+        ...
+
+    def close(self, reason: str) -> None:
+        """The run is over."""
+        ...
+
+
+#: Opens storage in two steps: first what can fail early, then the run.
+Prepare = Callable[[], Callable[[Run], Sink]]
+
+
+def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]) -> None:
+    """Until the snapshot that is marked as the last one; errors go to the supervisor."""
+    sink: Sink | None = None
+    try:
+        begin = prepare()
+        supervisor.send({"prepared": True})
+        run, _ = supervisor.receive()
+        sink = begin(_run_of(run))
+        supervisor.send({"first_index": sink.first_index})
+        last = False
+        while not last:
+            order, _ = supervisor.receive()
+            snapshot = _gather(order, workers)
+            rows = sink.write(snapshot)
+            supervisor.send(
+                {"rows": rows, "meters": snapshot.meters, "bytes": sink.database_bytes()}
+            )
+            last = bool(order["last"])
+        closing, _ = supervisor.receive()
+        sink.close(closing["reason"])
+        supervisor.send({"closed": True, "bytes": sink.database_bytes()})
+    except EstatsError as e:
+        supervisor.send({"message": e.message, "advice": e.advice, "exit_code": e.exit_code})
+
+
+def _run_of(values: dict[str, Any]) -> Run:
+    return Run(**{**values, "tables": tuple(values["tables"])})
+
+
+def _gather(order: dict[str, Any], workers: Sequence[Channel]) -> Snapshot:
+    """One snapshot of every shard's part: all of the same cut."""
+    meters = dict.fromkeys(METERS, 0) | order["meters"]
+    connections: list[Array] = []
+    rows: dict[Table, list[Array]] = {}
+    for worker in workers:
+        part, arrays = worker.receive()
+        assert part["cut_ns"] == order["cut_ns"], "every shard cuts at the same moment"
+        connections.append(arrays.pop("connections").view(CONNECTION))
+        for name, array in arrays.items():
+            table = Table(name)
+            rows.setdefault(table, []).append(array.view(row_dtype(table)))
+        for name in ("connections", "batches", "ops", "late"):
+            meters[name] += part["meters"][name]
+        meters["lag_us"] = max(meters["lag_us"], part["meters"]["lag_us"])
+    return Snapshot(
+        cut_ns=order["cut_ns"],
+        taken_us=order["taken_us"],
+        interval_us=order["interval_us"],
+        meters=meters,
+        connections=np.concatenate(connections),
+        rows={table: np.concatenate(parts) for table, parts in rows.items()},
+    )

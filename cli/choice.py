@@ -1,0 +1,116 @@
+"""Which connections a command is about, and in what order: from its options to the reader."""
+
+import re
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
+
+from bpf.errors import UsageError
+from bpf.variable import SAMPLED, Table
+from cli.names import matching, split
+from storage.filters import Net
+from storage.select import Order
+
+#: What --sort takes beside variables: our own keys, and the columns they are made from.
+_OUR_COLUMNS = {
+    "opened": "opened_us",
+    "closed": "closed_us",
+    "close_reason": "close_reason",
+    "origin": "origin",
+    "pid": "pid",
+    "comm": "comm",
+    "uid": "uid",
+    "netns": "netns",
+    "lost": "lost",
+}
+_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+def ports(asked: Sequence[str], option: str) -> tuple[range, ...]:
+    """Ports: numbers, ranges such as 5000-5010, and names of services. Raises UsageError."""
+    return tuple(_ports(text, option) for text in split(asked))
+
+
+def addresses(asked: Sequence[str], option: str) -> tuple[str, ...]:
+    """Addresses as the database spells them; a v4-mapped one is IPv4. Raises UsageError."""
+    return tuple(_address(text, option) for text in split(asked))
+
+
+def nets(asked: Sequence[str]) -> tuple[Net, ...]:
+    """Networks in CIDR notation; an address is a network of one. Raises UsageError."""
+    return tuple(_net(text) for text in split(asked))
+
+
+def sort_order(text: str | None) -> Order:
+    """What ``--sort`` says: one variable or key of ours, with - in front for descending.
+
+    Raises UsageError for a name that is none, or is not about connections.
+    """
+    if text is None:
+        return Order()
+    name = text.removeprefix("-").strip()
+    descending = text.startswith("-")
+    if column := _OUR_COLUMNS.get(name.lower()):
+        return Order(column, descending)
+    found = matching(name)
+    if len(found) != 1 or found[0].table not in (Table.CONNECTION, *SAMPLED):
+        raise UsageError(
+            f"--sort {name!r} is not one variable of a connection",
+            f"Name a variable, or one of {', '.join(_OUR_COLUMNS)}.",
+        )
+    by = found[0].name if found[0].table is Table.CONNECTION else found[0]
+    return Order(by, descending)
+
+
+def _ports(text: str, option: str) -> range:
+    if match := _RANGE.fullmatch(text):
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first <= last <= 65535:
+            return range(first, last + 1)
+    else:
+        try:
+            port = socket.getservbyname(text.lower(), "tcp")
+        except (OSError, ValueError):  # ValueError: a name that no file could hold
+            pass
+        else:
+            return range(port, port + 1)
+    raise UsageError(
+        f"{option} {text!r} is not a port",
+        "Write a number up to 65535, a range such as 5000-5010, or a name in /etc/services.",
+    )
+
+
+def _address(text: str, option: str) -> str:
+    try:
+        address = ip_address(text.strip("[]"))
+    except ValueError:
+        raise UsageError(
+            f"{option} {text!r} is not an IP address",
+            "Write one such as 192.0.2.7 or 2001:db8::7; networks go to --net.",
+        ) from None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(address)
+
+
+def _net(text: str) -> Net:
+    try:
+        net = ip_network(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--net {text!r} is not a network: {_reason(text, error)}",
+            "Write a network in CIDR notation, such as 192.0.2.0/24 or 2001:db8::/32.",
+        ) from None
+    if isinstance(net, IPv6Network) and net.subnet_of(_MAPPED):
+        inner = net.network_address.ipv4_mapped
+        assert inner is not None, "the network lies in ::ffff:0:0/96"
+        return ip_network(f"{inner}/{net.prefixlen - 96}")
+    return net
+
+
+def _reason(text: str, error: ValueError) -> str:
+    """Tell the slip that is easily made from everything else."""
+    if "host bits" in str(error):
+        return f"did you mean {ip_network(text, strict=False)}?"
+    return "it is no address with a prefix length"

@@ -1,0 +1,217 @@
+"""``estats collect``: run until told to stop."""
+
+import grp
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from bpf.errors import UsageError
+from bpf.filters import Filters, parse_net
+from bpf.meters import Run
+from bpf.variable import SAMPLED, Table
+from cli.names import split
+from cli.options import Db, database
+from cli.status import StatusLine
+from cli.times import duration_us
+from cli.version import program_version
+from collector.fleet import Source, Watch, collect as run_collector
+from collector.settings import SHARDS_MAX, Settings, table_names
+from collector.writing import Sink
+
+_SHARDS_DEFAULT_MAX: Final = 8
+_BARE_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
+
+HELP: Final = """Collect the statistics of all TCP connections into a database, until told to stop.
+
+Ctrl-C or SIGTERM ends it in order: what the kernel still holds is fetched, written, and the kernel
+programs are gone. Filters are decided in the kernel; what they leave out costs next to nothing."""
+
+EXAMPLES: Final = """\b
+Examples:
+  estats collect --db flows.db
+  estats collect --dport 443 --net 10.0.0.0/8 --duration 10m
+  estats collect --tables perf,path --interval 5s
+  estats collect --source diag              without root: fewer variables
+  estats collect --record rings.estats      and later, also elsewhere:
+  estats collect --replay rings.estats --db again.db
+"""
+
+Interval = Annotated[
+    str, typer.Option(metavar="TIME", help="Between two snapshots: 500ms, 1s, 1m.")
+]
+Flush = Annotated[
+    str,
+    typer.Option(
+        "--flush-interval",
+        metavar="TIME",
+        help="At least so long between two batches of one connection.",
+    ),
+]
+Shards = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=SHARDS_MAX,
+        metavar="N",
+        help=f"Worker processes [one for each CPU, at most {_SHARDS_DEFAULT_MAX}].",
+        show_default=False,
+    ),
+]
+Tables = Annotated[
+    str,
+    typer.Option(metavar="NAMES", help="Which tables: " + ",".join(t.value for t in SAMPLED) + "."),
+]
+Duration = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Stop by itself: 20 (seconds), 10m, 2h.", show_default=False
+    ),
+]
+From = Annotated[
+    Source,
+    typer.Option(help="auto is bpf, or inet_diag (diag) where the kernel programs cannot run."),
+]
+Port = Annotated[
+    list[int] | None,
+    typer.Option(metavar="PORT", help="Only this port, at either end.", show_default=False),
+]
+Sport = Annotated[
+    list[int] | None,
+    typer.Option(metavar="PORT", help="Only this local port.", show_default=False),
+]
+Dport = Annotated[
+    list[int] | None,
+    typer.Option(metavar="PORT", help="Only this remote port.", show_default=False),
+]
+Net = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CIDR", help="Only with an address in it.", show_default=False),
+]
+Pid = Annotated[
+    list[int] | None,
+    typer.Option(metavar="PID", help="Only sockets of this process.", show_default=False),
+]
+Comm = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Only of processes so called.", show_default=False),
+]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Also keep what the rings held, to replay it.", show_default=False
+    ),
+]
+Replay = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Read a recording instead of the kernel.", show_default=False
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GROUP", help="Let this group read the database (mode 0640).", show_default=False
+    ),
+]
+
+
+def collect(  # noqa: PLR0913  (one for each option)
+    *,
+    db: Db = None,
+    interval: Interval = "1s",
+    flush_interval: Flush = "250ms",
+    duration: Duration = None,
+    tables: Tables = "all",
+    source: From = Source.AUTO,
+    port: Port = None,
+    sport: Sport = None,
+    dport: Dport = None,
+    net: Net = None,
+    pid: Pid = None,
+    comm: Comm = None,
+    shards: Shards = None,
+    group: Group = None,
+    record: Record = None,
+    replay: Replay = None,
+) -> None:
+    """Collect (HELP above is what a user reads)."""
+    if (source is Source.REPLAY) != (replay is not None):
+        if replay is None:
+            raise UsageError("--source replay needs a recording", "name it with --replay FILE")
+        source = Source.REPLAY
+    settings = Settings(
+        tables=_tables(tables),
+        shards=shards or min(len(os.sched_getaffinity(0)), _SHARDS_DEFAULT_MAX),
+        interval_us=_length(interval, "--interval"),
+        flush_us=_length(flush_interval, "--flush-interval"),
+        duration_us=None if duration is None else _length(duration, "--duration"),
+        filters=Filters(
+            ports=tuple(port or ()),
+            sports=tuple(sport or ()),
+            dports=tuple(dport or ()),
+            nets=tuple(parse_net(text) for text in split(net or ())),
+            pids=tuple(pid or ()),
+            comms=tuple(comm or ()),
+        ),
+        record=record,
+        replay=replay,
+    )
+    path = database(db)
+    status = StatusLine(path)
+    prepare = _storage(path, _group_id(group))
+    watch = Watch(progress=status.show, say=status.say)
+    reason = run_collector(settings, source, prepare, program_version(), watch)
+    status.end(reason)
+
+
+def _tables(text: str) -> tuple[Table, ...]:
+    names = split([text.lower()])
+    if names == ["all"]:
+        return SAMPLED
+    for name in names:
+        if name not in table_names():
+            raise UsageError(
+                f"there is no table {name!r}", "the tables are " + ", ".join(table_names())
+            )
+    return tuple(table for table in SAMPLED if table.value in names)
+
+
+def _length(text: str, option: str) -> int:
+    """A length of time in microseconds; a bare number is seconds."""
+    try:
+        return duration_us(f"{text}s" if _BARE_SECONDS.fullmatch(text) else text)
+    except UsageError as e:
+        raise UsageError(f"{option}: {e.message}", e.advice) from None
+
+
+def _group_id(name: str | None) -> int | None:
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UsageError(f"there is no group {name!r}", "name one of /etc/group") from None
+
+
+def _storage(path: Path, group: int | None) -> Callable[[], Callable[[Run], Sink]]:
+    """Lock the database now; open it in the writer process, where SQLite then lives alone."""
+    from storage.engine import lock  # noqa: PLC0415  (after the options are known to be good)
+
+    descriptor = lock(path)
+    if group is not None:
+        os.fchown(descriptor, -1, group)
+        os.fchmod(descriptor, 0o640)
+
+    def prepare() -> Callable[[Run], Sink]:
+        from storage.engine import open_writable  # noqa: PLC0415  (SQLAlchemy: writer only)
+        from storage.migrate import upgrade  # noqa: PLC0415
+        from storage.writer import Writer  # noqa: PLC0415
+
+        upgrade(open_writable(path))
+        return lambda run: Writer(path, run)
+
+    return prepare

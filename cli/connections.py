@@ -1,0 +1,130 @@
+"""estats connections: who talks to whom, for how long, how much, and how well."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bpf.catalogue import BY_NAME
+from cli import options
+from cli.answers import as_object, closed_by, end_point, keys
+from cli.asking import Asked, asking
+from cli.choice import sort_order
+from cli.growth import Growth
+from cli.names import word_for
+from cli.render import Cell, Format, Look, say, write
+from cli.times import age
+from storage.filters import Period
+from storage.reader import Sample, Value
+
+HELP: Final = """Who talks to whom: owner, state, age, octets both ways, retransmissions.
+
+The options choose connections as those of `estats query` do, which gives every other variable. Of
+a closed connection the state is why it closed; "unknown" is one that was open when an earlier run
+of the collector ended.
+"""
+EXAMPLES: Final = """\b
+Examples:
+  estats connections --open
+  estats connections --comm 'nginx*' --sort -SegsRetrans --limit 20
+  estats connections --closed --since 10m --format json
+"""
+
+_STATE = BY_NAME["state"]
+_VARIABLES: Final = (
+    _STATE,
+    BY_NAME["hcdataoctetsout"],
+    BY_NAME["hcdataoctetsin"],
+    BY_NAME["segsretrans"],
+)
+_HEADER: Final = (
+    "ConnectIndex",
+    "Local",
+    "Remote",
+    "Owner",
+    "State",
+    "Age",
+    "Origin",
+    "Out",
+    "In",
+    "Retrans",
+)
+
+
+def connections(  # noqa: PLR0913  (one for each option)
+    *,
+    dport: options.Dport = None,
+    sport: options.Sport = None,
+    daddr: options.Daddr = None,
+    saddr: options.Saddr = None,
+    net: options.Net = None,
+    pid: options.Pid = None,
+    comm: options.Comm = None,
+    state: options.State = None,
+    is_open: options.Open = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    sort: options.Sort = None,
+    limit: options.Limit = None,
+    form: options.As = Format.TABLE,
+    db: options.Db = None,
+) -> None:
+    """Print connections; HELP says all of it."""
+    wanted = options.wanted(
+        sport=sport,
+        dport=dport,
+        saddr=saddr,
+        daddr=daddr,
+        net=net,
+        pid=pid,
+        comm=comm,
+        state=state,
+        is_open=is_open,
+    )
+    asked = Asked(
+        db=db, since=since, until=until, wanted=wanted, order=sort_order(sort), limit=limit
+    )
+    with asking(asked, _VARIABLES) as (reader, question):
+        samples = reader.latest(_VARIABLES, question)
+        if not write(samples, form, _look(question.period), sys.stdout):
+            say("no connection matches")
+
+
+def _look(period: Period) -> Look[Sample]:
+    return Look(
+        keys=keys(_VARIABLES, Growth.TOTAL),
+        as_object=lambda sample: as_object(sample, _VARIABLES, Growth.TOTAL, period),
+        header=_HEADER,
+        as_row=lambda sample: _row(sample, period),
+    )
+
+
+def _row(sample: Sample, period: Period) -> list[Cell]:
+    """The columns of _HEADER."""
+    row = sample.connection
+    state, out, received, retransmitted = sample.values
+    return [
+        row["ConnectIndex"],
+        end_point(row["LocalAddress"], row["LocalPort"]),
+        end_point(row["RemAddress"], row["RemPort"]),
+        _owner(row),
+        _state(sample, state, period),
+        age(sample.as_of_us - row["opened_us"]),
+        row["origin"],
+        out,
+        received,
+        retransmitted,
+    ]
+
+
+def _owner(row: Mapping[str, Any]) -> Cell:
+    return None if row["pid"] is None else f"{row['comm']}[{row['pid']}]"
+
+
+def _state(sample: Sample, state: Value, period: Period) -> Cell:
+    """The state, or how it ended; what became of it after an earlier run nobody knows."""
+    row = sample.connection
+    if closed_by(period, row["closed_us"]):
+        return str(row["close_reason"])
+    if row["run_id"] != period.last_run:
+        return "unknown"
+    return word_for(_STATE, state) if isinstance(state, int) else None

@@ -1,0 +1,96 @@
+"""estats db: look after a database: bring it up to date, check it, say what is in it."""
+
+import sys
+from typing import Final
+
+import typer
+
+from bpf.errors import StorageError
+from cli.notice import losses
+from cli.options import Db, database
+from cli.render import Format, Look, printable, say, write
+from cli.times import age, short
+from storage import inventory, migrate
+from storage.engine import lock, open_readonly, open_writable
+from storage.errors import storage_errors
+from storage.reader import RunPart, open_reader
+
+app: Final = typer.Typer(no_args_is_help=True, help="Upgrade, check or describe a database.")
+
+
+@app.command(short_help="Bring it to this estats's schema.")
+def upgrade(db: Db = None) -> None:
+    """Bring a database that an older estats made up to this one's schema.
+
+    All or nothing: if a step fails, the database is as it was. Refused while a collector writes.
+    """
+    path = database(db)
+    open_readonly(path).dispose()  # refuses what is missing or not ours, before the lock makes it
+    lock(path)
+    engine = open_writable(path)
+    try:
+        applied = migrate.upgrade(engine)
+    finally:
+        engine.dispose()
+    for revision in applied:
+        print(f"applied {revision}")
+    say(f"{path} has schema {migrate.head()}" + ("" if applied else " already"))
+
+
+@app.command(short_help="Look for damage.")
+def check(db: Db = None) -> None:
+    """Look for damage: pages, indexes, references, rows without an owner, the schema.
+
+    Reads the whole database. Prints "ok", or a line for each fault and exits with 4.
+    """
+    path = database(db)
+    engine = open_readonly(path)
+    try:
+        migrate.check(engine)
+        with storage_errors(path), engine.connect() as connection:
+            faults = inventory.faults(connection)
+    finally:
+        engine.dispose()
+    if faults:
+        print("\n".join(map(printable, faults)))
+        raise StorageError(
+            f"{path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}",
+            "Keep a copy, then save what can be read: sqlite3 FILE .recover | sqlite3 NEW.",
+        )
+    print("ok")
+    say(f"{path} is sound")
+
+
+@app.command(short_help="Say what is in it.")
+def info(db: Db = None) -> None:
+    """Say what is in a database: its size, its runs, the rows of each table, what was lost."""
+    path = database(db)
+    with open_reader(path) as reader:
+        parts = reader.parts(reader.period())
+        rows = reader.row_counts()
+    print(f"file      {printable(str(path.absolute()))}")
+    print(f"size      {inventory.file_bytes(path) / 1e6:.1f} MB")
+    print(f"schema    {migrate.head()}")
+    print(f"losses    {losses(parts) if parts else 'no snapshot yet'}")
+    print("rows      " + ", ".join(f"{name} {count}" for name, count in rows.items() if count))
+    if parts:
+        print()
+        write(parts, Format.TABLE, _RUNS, sys.stdout)
+
+
+_RUNS: Final[Look[RunPart]] = Look(
+    keys=(),
+    as_object=lambda part: part.run,
+    header=("run", "from", "to", "end", "snapshots", "source", "host", "interval", "losses"),
+    as_row=lambda part: (
+        part.run["run_id"],
+        short(part.from_us),
+        short(part.to_us),
+        part.run["end_reason"],
+        part.snapshots,
+        part.run["source"],
+        part.run["host"],
+        age(part.run["interval_us"]),
+        losses([part]),
+    ),
+)

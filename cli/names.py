@@ -1,0 +1,124 @@
+"""Variables and states: from what a person types to the catalogue, and back to words."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import translate
+from typing import Final
+
+from bpf.catalogue import BY_NAME, CATALOGUE
+from bpf.errors import UsageError
+from bpf.variable import SAMPLED, Table, Variable
+
+#: Answered when no variable is named: is it healthy, how much, how fast, what holds it back.
+USUAL: Final = tuple(
+    BY_NAME[name.lower()]
+    for name in (
+        "State",
+        "HCDataOctetsOut",
+        "HCDataOctetsIn",
+        "SegsOut",
+        "SegsRetrans",
+        "SmoothedRTTUs",
+        "CurCwnd",
+        "CurRwinRcvd",
+    )
+)
+
+#: RFC 4898's tcpEStatsStackState, by number from 1.
+STATES: Final = (
+    "closed",
+    "listen",
+    "synSent",
+    "synReceived",
+    "established",
+    "finWait1",
+    "finWait2",
+    "closeWait",
+    "lastAck",
+    "closing",
+    "timeWait",
+    "deleteTcb",
+)
+#: What the kernel and ss call some of them.
+_OTHER_NAMES = {"synrecv": "synreceived", "close": "closed", "estab": "established"}
+
+_OF_CONNECTIONS = (Table.CONNECTION, *SAMPLED)
+_BY_RFC = {v.rfc.lower(): v for v in CATALOGUE if v.rfc}
+_WORD_IN_UNIT = re.compile(r"(-?[0-9]+)=(\w+)")
+_LIST_THEM = "`estats variables` lists them all."
+
+
+def variables_of_connections(asked: Sequence[str]) -> tuple[Variable, ...]:
+    """The variables that ``--var`` names: a connection's, each once, in the order asked for.
+
+    Raises UsageError for a name that is none, and for variables of the host or of listeners.
+    """
+    if not asked:
+        return USUAL
+    found: dict[str, Variable] = {}
+    for pattern in split(asked):
+        matches = matching(pattern)
+        mine = [v for v in matches if v.table in _OF_CONNECTIONS]
+        if not mine:
+            raise UsageError(
+                f"{matches[0].name} is in the {matches[0].table.value} table,"
+                " which is not about connections",
+                f"It is the column {matches[0].name} of the SQL table {matches[0].table.value}.",
+            )
+        found |= {v.name: v for v in mine}
+    return tuple(found.values())
+
+
+def matching(pattern: str) -> list[Variable]:
+    """All variables of that name, in any case, with the wildcards * and ?.
+
+    The RFC's object names (tcpEStatsPerfSegsRetrans) count as names. Raises UsageError, with what
+    may have been meant, if there is none.
+    """
+    word = pattern.strip().lower()
+    if exact := BY_NAME.get(word) or _BY_RFC.get(word):
+        return [exact]
+    if "*" in word or "?" in word:
+        matches = re.compile(translate(word.replace("[", "[[]"))).match
+        if found := [v for name, v in BY_NAME.items() if matches(name)]:
+            return found
+        raise UsageError(f"no variable matches {pattern!r}", _LIST_THEM)
+    raise UsageError(f"there is no variable {pattern!r}", _did_you_mean(word))
+
+
+def state_numbers(asked: Sequence[str]) -> frozenset[int]:
+    """The RFC's numbers of states, spelled as the RFC, the kernel or ss do. Raises UsageError."""
+    by_name = {name.lower(): number for number, name in enumerate(STATES, start=1)}
+    numbers: set[int] = set()
+    for text in split(asked):
+        word = re.sub(r"[^a-z0-9]", "", text.lower().removeprefix("tcp_"))
+        number = by_name.get(_OTHER_NAMES.get(word, word))
+        if number is None:
+            raise UsageError(f"{text!r} is not a TCP state", f"States are {', '.join(STATES)}.")
+        numbers.add(number)
+    return frozenset(numbers)
+
+
+def value_words(variable: Variable) -> dict[int, str]:
+    """What the values of an enumeration are called."""
+    if variable.name == "State":
+        return dict(enumerate(STATES, start=1))
+    return {int(number): word for number, word in _WORD_IN_UNIT.findall(variable.unit)}
+
+
+def word_for(variable: Variable, number: int) -> str | None:
+    """What one value of an enumeration is called; None if it has no name."""
+    return value_words(variable).get(number)
+
+
+def split(texts: Iterable[str]) -> list[str]:
+    """An option that may be repeated, and whose values may be joined by commas."""
+    return [word.strip() for text in texts for word in text.split(",") if word.strip()]
+
+
+def _did_you_mean(word: str) -> str:
+    containing = [v.name for name, v in BY_NAME.items() if len(word) >= 3 and word in name]
+    similar = [BY_NAME[name].name for name in difflib.get_close_matches(word, BY_NAME, n=3)]
+    close = list(dict.fromkeys(similar + containing))[:5]
+    return f"Did you mean {', '.join(close)}? {_LIST_THEM}" if close else _LIST_THEM

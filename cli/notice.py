@@ -1,0 +1,97 @@
+"""What stderr says beside an answer: from which file and time it is, and what is missing in it."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bpf.catalogue import BY_NAME
+from bpf.variable import SAMPLED, Status, Variable
+from cli.render import say
+from cli.times import now_us, short
+from storage.reader import RunPart
+
+_WORD = re.compile(r"\w+")
+_NAMES_SHOWN = 6
+#: A run is taken for dead when it has been silent for so many of its own intervals.
+_SILENT_INTERVALS = 10
+
+
+def say_source(path: Path, parts: Sequence[RunPart]) -> None:
+    """Say which file was read, over which period, and how much was lost in it."""
+    if not parts:
+        say(f"{path}: no snapshot in this period")
+        return
+    snapshots = sum(part.snapshots for part in parts)
+    say(
+        f"{path}: {short(min(p.from_us for p in parts))} to {short(max(p.to_us for p in parts))},"
+        f" {_counted(snapshots, 'snapshot')} of {_counted(len(parts), 'run')},"
+        f" {losses(parts)}"
+    )
+    for part in parts:
+        if sentence := _end_of(part, is_newest=part is parts[-1]):
+            say(sentence)
+
+
+def losses(parts: Sequence[RunPart]) -> str:
+    """How much was lost, in words; "0 lost" if nothing was."""
+    lost = {
+        name: sum(part.meters[name] for part in parts)
+        for name in ("lost", "lost_finals", "untracked")
+    }
+    found = [
+        f"{lost['lost']} lost" if not lost["lost"] else _counted(lost["lost"], "batch") + " lost"
+    ]
+    if lost["lost_finals"]:
+        found.append(f"{_counted(lost['lost_finals'], 'final batch')} lost")
+    if lost["untracked"]:
+        found.append(f"{_counted(lost['untracked'], 'connection')} not tracked")
+    return ", ".join(found)
+
+
+def say_unknown(variables: Sequence[Variable], parts: Sequence[RunPart]) -> None:
+    """Say which of the variables asked for have no values, and why: a line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for variable in variables:
+        if reason := why_unknown(variable, [part.run for part in parts]):
+            by_reason.setdefault(reason, []).append(variable.name)
+    for reason, names in by_reason.items():
+        more = len(names) - _NAMES_SHOWN
+        rest = f" and {more} more" if more > 0 else ""
+        say(f"no value for {', '.join(names[:_NAMES_SHOWN])}{rest}: {reason}")
+
+
+def why_unknown(variable: Variable, runs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why a variable is NULL in one of these runs at least; None if it should have values."""
+    if variable.status is Status.PLANNED:
+        return "not collected yet"
+    if variable.status is Status.UNAVAILABLE:
+        return variable.exactness.partition(": ")[2]
+    names = {
+        variable.name,
+        *(w for w in _WORD.findall(variable.derived or "") if w.lower() in BY_NAME),
+    }
+    for run in runs:
+        if variable.table in SAMPLED and variable.table.value not in run["tables"].split(","):
+            return f"run {run['run_id']} did not collect the {variable.table.value} table"
+        unavailable: dict[str, str] = json.loads(run["unavailable"])
+        for name in sorted(names & unavailable.keys()):
+            return unavailable[name]
+    return None
+
+
+def _end_of(part: RunPart, *, is_newest: bool) -> str | None:
+    """What to know of a run without an end; one that goes on needs no words."""
+    run = part.run
+    if run["ended_us"] is not None:
+        return None
+    silent_us = now_us() - part.to_us
+    if is_newest and silent_us < _SILENT_INTERVALS * run["interval_us"] + 1_000_000:
+        return None
+    return f"run {run['run_id']} has no end: it was killed after {short(part.to_us)}"
+
+
+def _counted(count: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"

@@ -1,0 +1,134 @@
+"""The options that several commands share, and what they stand for."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from bpf.errors import UsageError
+from cli.choice import addresses, nets, ports
+from cli.names import split, state_numbers
+from cli.render import Format
+from cli.times import now_us, parse_time
+from storage.filters import Filter
+
+SYSTEM_DATABASE: Final = Path("/var/lib/estats/flows.db")
+HERE_DATABASE: Final = Path("flows.db")
+
+
+Db = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help=f"The database [$ESTATS_DB, else ./flows.db if it exists, else {SYSTEM_DATABASE}].",
+        show_default=False,
+    ),
+]
+Sport = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PORT", help="LocalPort, likewise.", show_default=False),
+]
+Dport = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PORT", help="RemPort: 443, 5000-5010 or https.", show_default=False),
+]
+Saddr = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ADDRESS", help="LocalAddress.", show_default=False),
+]
+Daddr = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ADDRESS", help="RemAddress, IPv4 or IPv6.", show_default=False),
+]
+Net = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CIDR", help="A network that either end is in.", show_default=False),
+]
+Pid = Annotated[
+    list[int] | None,
+    typer.Option(metavar="PID", help="Process that owns the socket.", show_default=False),
+]
+Comm = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Its name; * and ? stand for others.", show_default=False),
+]
+State = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STATE", help="established, SYN_SENT, timeWait ...", show_default=False),
+]
+Open = Annotated[
+    bool | None,
+    typer.Option(
+        "--open/--closed", help="Open, or closed, when the period ends.", show_default=False
+    ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Beginning: 10m, 2026-01-31T12:00, 1769860800.", show_default=False
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="End; values are as of then.", show_default=False),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="At most so many connections.", show_default=False),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[-]NAME", help="A variable or column; - for largest first.", show_default=False
+    ),
+]
+As = Annotated[Format, typer.Option("--format", help="How to write it.")]
+
+
+def database(db: Path | None) -> Path:
+    """The database a command reads, if it is not told: the one of the environment or the place."""
+    if db is not None:
+        return db
+    if named := os.environ.get("ESTATS_DB"):
+        return Path(named)
+    return HERE_DATABASE if HERE_DATABASE.exists() else SYSTEM_DATABASE
+
+
+def period_limits(since: str | None, until: str | None) -> tuple[int | None, int | None]:
+    """``--since`` and ``--until`` as UTC microseconds, None where not given. Raises UsageError."""
+    now = now_us()
+    since_us = None if since is None else parse_time(since, now)
+    until_us = None if until is None else parse_time(until, now)
+    if since_us is not None and until_us is not None and since_us > until_us:
+        raise UsageError(
+            f"--since {since!r} is after --until {until!r}", "Exchange them, or leave one out."
+        )
+    return since_us, until_us
+
+
+def wanted(  # noqa: PLR0913  (one for each option)
+    *,
+    sport: Sequence[str] | None,
+    dport: Sequence[str] | None,
+    saddr: Sequence[str] | None,
+    daddr: Sequence[str] | None,
+    net: Sequence[str] | None,
+    pid: Sequence[int] | None,
+    comm: Sequence[str] | None,
+    state: Sequence[str] | None,
+    is_open: bool | None,
+) -> Filter:
+    """The options that choose connections, checked. Raises UsageError."""
+    return Filter(
+        local_ports=ports(sport or (), "--sport"),
+        rem_ports=ports(dport or (), "--dport"),
+        local_addresses=addresses(saddr or (), "--saddr"),
+        rem_addresses=addresses(daddr or (), "--daddr"),
+        nets=nets(net or ()),
+        pids=tuple(pid or ()),
+        comms=tuple(split(comm or ())),
+        states=state_numbers(state or ()),
+        is_open=is_open,
+    )

@@ -93,9 +93,9 @@ class Btf:
         offsets: dict[str, int] = {}
         for member in (members[i] for i in range(count)):
             width, offset = divmod(member.offset, 1 << 24) if packed_bits else (0, member.offset)
-            if name := self._name(member.name):
-                if not width:
-                    offsets[name] = offset // 8
+            name = self._name(member.name)
+            if name and not width:
+                offsets[name] = offset // 8
         return offsets
 
     def print_c(self, types: Iterable[tuple[str, Kind]]) -> str:
@@ -105,12 +105,12 @@ class Btf:
         vsnprintf.argtypes = [ct.c_char_p, ct.c_size_t, ct.c_char_p, ct.c_void_p]
         buffer = ct.create_string_buffer(1 << 16)
 
-        @_PRINTER
         def keep(_context: int, template: bytes, arguments: int) -> None:
             vsnprintf(buffer, len(buffer), template, arguments)
             pieces.append(buffer.value)
 
-        dump = self._lib.btf_dump__new(self._btf, keep, None, None)
+        printer = _PRINTER(keep)  # referred to until the end: C calls it
+        dump = self._lib.btf_dump__new(self._btf, printer, None, None)
         try:
             for name, kind in types:
                 found = self.find(name, kind)

@@ -161,7 +161,8 @@ static __always_inline void estats_fill_path(struct estats_path *b, struct tcp_s
 	ESTATS_PUT(b, path, retran_thresh, tp->reordering);
 	ESTATS_PUT(b, path, hc_sum_rtt_us, n->rtt_sum_us);
 	ESTATS_PUT(b, path, count_rtt, n->rtt_count);
-	ESTATS_PUT(b, path, rcv_rtt, tp->rcv_rtt_est.rtt_us >> 3);
+	if (tp->rcv_rtt_est.rtt_us)
+		ESTATS_PUT(b, path, rcv_rtt, tp->rcv_rtt_est.rtt_us >> 3);
 	if (n->have & ESTATS_HAVE_RTT) {
 		ESTATS_PUT(b, path, sample_rtt_us, n->rtt_us);
 		ESTATS_PUT(b, path, max_rtt_us, n->rtt_max_us);

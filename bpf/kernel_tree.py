@@ -10,17 +10,12 @@ from typing import Final
 from bpf.btf import Btf, Kind
 
 #: What our programs and BCC's own helpers.h name; everything these need comes along.
-_TYPES: Final = (
-    *((name, Kind.TYPEDEF) for name in "u8 u16 u32 u64 s8 s16 s32 s64 size_t uintptr_t".split()),
-    *((name, Kind.ENUM) for name in ("bpf_func_id", "bpf_map_type")),
-    *(
-        (name, Kind.STRUCT)
-        for name in (
-            "tcp_sock sk_buff tcp_skb_cb tcphdr net cgroup kernfs_node task_struct"
-            " __sk_buff bpf_sock bpf_iter_meta bpf_iter__tcp bpf_iter__bpf_sk_storage_map"
-            " pt_regs bpf_stack_build_id"
-        ).split()
-    ),
+_TYPEDEFS: Final = "u8 u16 u32 u64 s8 s16 s32 s64 size_t uintptr_t"
+_ENUMS: Final = "bpf_func_id bpf_map_type"
+_STRUCTS: Final = (
+    "tcp_sock sk_buff tcp_skb_cb tcphdr net cgroup kernfs_node task_struct"
+    " __sk_buff bpf_sock bpf_iter_meta bpf_iter__tcp bpf_iter__bpf_sk_storage_map"
+    " pt_regs bpf_stack_build_id"
 )
 
 #: The structs we look into. libbpf's printer has been seen to lay one out otherwise than the kernel
@@ -73,12 +68,24 @@ def write(root: Path, btf: Btf) -> None:
         path.write_text(text)
 
 
+def _types() -> list[tuple[str, Kind]]:
+    return [
+        (name, kind)
+        for names, kind in (
+            (_TYPEDEFS, Kind.TYPEDEF),
+            (_ENUMS, Kind.ENUM),
+            (_STRUCTS, Kind.STRUCT),
+        )
+        for name in names.split()
+    ]
+
+
 def header(btf: Btf) -> str:
     """The kernel's types, and the helper ids BCC names that this kernel does not know yet.
 
     Needs libbcc loaded in this process.
     """
-    types = _name_padding(btf.print_c(_TYPES))
+    types = _name_padding(btf.print_c(_types()))
     # Never called by us; BCC's helpers.h wants them declared.
     unknown = sorted(_helper_ids() - set(re.findall(r"\bBPF_FUNC_\w+", types)))
     measured = "".join(_layout(btf, name) for name in _MEASURED)
@@ -95,9 +102,9 @@ def _name_padding(types: str) -> str:
     count = iter(range(len(types)))
     return re.sub(
         r"^(\t+)(long|int|short|char): (64|32|16|8);$",
-        lambda m: f"{m[1]}{m[2]} estats_padding_{next(count)};"
-        if (m[2], m[3]) in _WHOLE_WORDS
-        else m[0],
+        lambda m: (
+            f"{m[1]}{m[2]} estats_padding_{next(count)};" if (m[2], m[3]) in _WHOLE_WORDS else m[0]
+        ),
         types,
         flags=re.MULTILINE,
     )

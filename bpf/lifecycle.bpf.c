@@ -49,6 +49,7 @@ static __always_inline void estats_identify(struct sock *sk, struct estats_socke
 	s->shard = estats_shard_of(cookie);
 	s->flags = flags;
 	s->start_ns = bpf_ktime_get_ns();
+	s->flushed_us = s->start_ns / 1000;	/* the first batch waits like any other */
 	s->dirty = 1;
 }
 
@@ -91,20 +92,14 @@ static __always_inline bool estats_is_live(struct estats_socket *s)
 	return s && (s->life == ESTATS_LIFE_LIVE || s->life == ESTATS_LIFE_PENDING);
 }
 
-static __always_inline void estats_established(struct tcp_sock *tp, struct estats_socket *s)
-{
-	s->handshaken = 1;
-	s->dirty = 1;
-	estats_observe(&s->seen, tp);
-}
-
 static __always_inline void estats_closed(struct tcp_sock *tp, struct estats_socket *s,
 					  u8 old_state)
 {
-	if (s->handshaken)
-		estats_observe(&s->seen, tp);
-	if (s->life == ESTATS_LIFE_LIVE)
+	if (s->life == ESTATS_LIFE_LIVE) {
+		if (s->handshaken)
+			estats_observe(&s->seen, tp);
 		estats_send_final(tp, s, old_state);
+	}
 	s->life = ESTATS_LIFE_CLOSED;
 }
 
@@ -143,14 +138,16 @@ int on_inet_sock_set_state(u64 *ctx)
 		s = estats_open(sk, tp, ESTATS_FLAG_PASSIVE);
 	else
 		s = estats_meet(sk, tp);
-	if (!estats_is_live(s))
+	if (!s)
 		return 0;
-	if (state == ESTATS_TCP_CLOSE)
+	if (state == ESTATS_TCP_CLOSE) {
 		estats_closed(tp, s, old_state);
-	else if (!s->handshaken)
-		estats_established(tp, s);
-	else
-		s->dirty = 1;
+		return 0;
+	}
+	/* The SYN is still outstanding here: the next hook looks at the rest. */
+	if (state != ESTATS_TCP_SYN_RECV)
+		s->handshaken = 1;
+	s->dirty = 1;
 	return 0;
 }
 

@@ -88,7 +88,6 @@ class Loaded:
         ):
             os.close(fd)
 
-
     def keep_shard(self, shard: int) -> None:
         """In a worker: close what it needs no more, so that it does not hold the programs."""
         others = [fd for (_, owner), fd in self.rings.items() if owner != shard]
@@ -157,7 +156,7 @@ def _child(channel: socket.socket, request: Request) -> None:
         status = 0
     except EnvironmentLacksError as e:
         channel.send(json.dumps({"message": e.message, "advice": e.advice}).encode())
-    except BaseException as e:  # noqa: BLE001  (the parent reports it; there is nobody above)
+    except BaseException as e:  # (the parent reports it; there is nobody above)
         text = f"loading the kernel programs failed: {type(e).__name__}: {e}"
         channel.send(json.dumps({"message": text[:2000], "advice": ""}).encode())
     finally:
@@ -235,7 +234,7 @@ def _compile(btf: Btf, text: str, defines: Mapping[str, int]) -> Any:
         os.environ["BCC_KERNEL_SOURCE"] = str(tree)
         with _stderr_kept(tree / "clang.txt") as diagnostics:
             try:
-                bpf = BPF(text=text, cflags=flags)
+                bpf = BPF(text=text.encode(), cflags=flags)
             except Exception as e:
                 raise _compile_error(diagnostics, e) from e
     finally:
@@ -261,7 +260,7 @@ def _compile_error(diagnostics: Path, error: Exception) -> EnvironmentLacksError
     telling = [line for line in lines if "error" in line.lower()] or lines[-3:] or [str(error)]
     refused = "not permitted" in " ".join(lines).lower()
     return EnvironmentLacksError(
-        f"bcc cannot make the kernel programs: {'; '.join(telling[:30])}",
+        f"bcc cannot make the kernel programs: {'; '.join(telling[:3])[:500]}",
         "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or use --source diag"
         if refused
         else "please report this line together with `uname -r`; --source diag works meanwhile",
@@ -274,11 +273,9 @@ def _map_fd(module: Any, name: str) -> int:
     return fd
 
 
-def _make_rings(
-    module: Any, cpus: list[int], shards: int, size: int
-) -> dict[tuple[int, int], int]:
+def _make_rings(module: Any, cpus: list[int], shards: int, size: int) -> dict[tuple[int, int], int]:
     rings: dict[tuple[int, int], int] = {}
-    outer = module.bpf["rings"]
+    outer = module.bpf[b"rings"]
     for cpu in cpus:
         for shard in range(shards):
             fd = module.lib.bcc_create_map(_MAP_RINGBUF, b"estats_ring", 0, 0, size, 0)

@@ -38,7 +38,7 @@ class Snapshot:
     interval_us: int
     meters: Mapping[str, int]
     connections: npt.NDArray[Any]
-    rows: Mapping[Table, npt.NDArray[Any]] = field(default_factory=dict)
+    rows: Mapping[Table, npt.NDArray[Any]] = field(default_factory=dict[Table, npt.NDArray[Any]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

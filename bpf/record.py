@@ -88,13 +88,7 @@ def known_bit(table: Table, column: str) -> int:
 def block_dtype(table: Table) -> Dtype:
     """One table's part of a batch: ``known`` and the operands, padded to 8 bytes."""
     fields = [("known", "u8"), *((v.column, v.dtype) for v in stored_in(table))]
-    packed = np.dtype(fields)
-    size = (packed.itemsize + 7) // 8 * 8
-    names, formats = [n for n, _ in fields], [f for _, f in fields]
-    offsets = [packed.fields[n][1] for n in names] if packed.fields else []
-    return np.dtype(
-        {"names": names, "formats": formats, "offsets": offsets, "itemsize": size}  # type: ignore[call-overload]
-    )
+    return np.dtype(fields, align=True)
 
 
 def batch_dtype(tables: Collection[Table] = SAMPLED) -> Dtype:
@@ -107,8 +101,6 @@ def batch_dtype(tables: Collection[Table] = SAMPLED) -> Dtype:
 def row_dtype(table: Table) -> Dtype:
     """A changed row of a sampled table on its way to storage: whose it is, and its block."""
     return np.dtype([("connect_index", "u8"), ("block", block_dtype(table))])
-
-
 
 
 #: A new or changed connection on its way to storage. Wall-clock times are UTC microseconds;

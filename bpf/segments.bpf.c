@@ -24,7 +24,8 @@ int on_tcp_probe(u64 *ctx)
 	s->seen.reasm_max = estats_max(s->seen.reasm_max, estats_reasm(tp));
 	/* In order, the segment in hand is queued before anyone can look again. */
 	if (cb->seq == tp->rcv_nxt)
-		s->seen.rqueue_max = estats_max(s->seen.rqueue_max, estats_rqueue(tp, cb->end_seq));
+		s->seen.rqueue_max = estats_max(s->seen.rqueue_max,
+						estats_rqueue(tp, cb->end_seq - (cb->tcp_flags & 1)));
 	/* tcp_mstamp is the clock of the last event here: no clock is read for this. */
 	if (s->life == ESTATS_LIFE_LIVE && tp->tcp_mstamp - s->flushed_us >= ESTATS_FLUSH_US)
 		estats_send(tp, s, &s->seen, 0);

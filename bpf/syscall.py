@@ -137,9 +137,7 @@ def attach_cgroup(program: int, cgroup: int, attach_type: AttachType) -> int:
 def attach_iterator(program: int, map_fd: int | None = None) -> int:
     """The link of an iterator, over ``map_fd`` where it iterates over a map."""
     if map_fd is None:
-        return _bpf(
-            Command.LINK_CREATE, struct.pack("=IIII", program, 0, AttachType.TRACE_ITER, 0)
-        )
+        return _bpf(Command.LINK_CREATE, struct.pack("=IIII", program, 0, AttachType.TRACE_ITER, 0))
     info = ct.create_string_buffer(struct.pack("=II", map_fd, 0), 8)
     attr = struct.pack("=IIIIQI", program, 0, AttachType.TRACE_ITER, 0, ct.addressof(info), 8)
     return _bpf(Command.LINK_CREATE, attr)

@@ -37,7 +37,7 @@ _STAMP: Final[Dtype] = np.dtype([("ts", "u8"), ("sent", "u4")])
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A SET variable: the column and bit that say it is known, and a view to reach it by."""
+    """A variable: the column and bit that say it is known, and a view to reach it by."""
 
     word: int
     bit: int
@@ -62,14 +62,18 @@ class Layout:
 
     ``known`` are the columns of the known words in a batch seen as u64 words. A known matrix has
     one column for each block and a last one for the owner; ``valid`` and ``sets`` are masks over
-    it: the bits that mean something, and those that mean a SET variable.
+    it: the bits that mean something, and those that mean a SET variable. ``operands`` are all
+    variables and the owner, ``settable`` those of them that are set; ``padding`` are the u32
+    words of a batch that are nobody's.
     """
 
     dtype: Dtype
     known: Rows
     valid: Array
     sets: Array
+    padding: Rows
     operands: tuple[Operand, ...]
+    settable: tuple[Operand, ...]
     folds: tuple[Fold, ...]
 
 
@@ -108,6 +112,12 @@ def raw(array: Array) -> Array:
     return array.view(f"V{array.dtype.itemsize}")
 
 
+def raw_field(array: Array, name: str) -> Array:
+    """One field of each element as plain bytes; a write goes through."""
+    kind, offset = _field(array.dtype, name)
+    return array.view(_place(array.dtype, np.dtype(f"V{kind.itemsize}"), offset))["value"]
+
+
 def grown(array: Array, rows: int) -> Array:
     """A copy with zeroed elements added up to ``rows``."""
     larger = np.zeros((rows, *array.shape[1:]), array.dtype)
@@ -129,6 +139,7 @@ def layout_of(dtype: Dtype, ops: Mapping[str, Sequence[Op]]) -> Layout:
     width = len(blocks) + 1
     valid, sets = np.zeros(width, "u8"), np.zeros(width, "u8")
     operands: list[Operand] = []
+    settable: list[Operand] = []
     folded: dict[tuple[Op, Dtype], list[tuple[int, int, int]]] = {}
     for word, name in enumerate(blocks):
         block, start = _field(dtype, name)
@@ -136,9 +147,10 @@ def layout_of(dtype: Dtype, ops: Mapping[str, Sequence[Op]]) -> Layout:
         valid[word] = (1 << len(ops[name])) - 1
         for bit, (column, op) in enumerate(zip(block.names[1:], ops[name], strict=True)):
             kind, offset = _field(block, column)
+            operands.append(Operand(word, bit, _place(dtype, kind, start + offset)))
             if op is Op.SET:
                 sets[word] |= np.uint64(1 << bit)
-                operands.append(Operand(word, bit, _place(dtype, kind, start + offset)))
+                settable.append(operands[-1])
             else:
                 where = ((start + offset) // kind.itemsize, word, bit)
                 folded.setdefault((op, kind), []).append(where)
@@ -147,9 +159,11 @@ def layout_of(dtype: Dtype, ops: Mapping[str, Sequence[Op]]) -> Layout:
     for column in _OWNER_FIELDS:
         kind, offset = _field(identity, column)
         operands.append(Operand(width - 1, 0, _place(dtype, kind, start + offset)))
+        settable.append(operands[-1])
     known = np.array([_field(dtype, name)[1] // 8 for name in blocks], np.intp)
     folds = tuple(_fold_of(op, kind, places, width) for (op, kind), places in folded.items())
-    return Layout(dtype, known, valid, sets, tuple(operands), folds)
+    padding = _padding(dtype)
+    return Layout(dtype, known, valid, sets, padding, tuple(operands), tuple(settable), folds)
 
 
 def merge(layout: Layout, state: State, rows: Rows, batches: Batches) -> Merged:
@@ -192,6 +206,33 @@ def merge(layout: Layout, state: State, rows: Rows, batches: Batches) -> Merged:
     after["head"]["flags"] |= learnt[:, -1].astype("u4") * Flag.OWNER.value
     raw(state.batch)[touched] = raw(after)
     return Merged(touched, counts, _ones(known[:, :-1]))
+
+
+def blank_unknown(layout: Layout, batches: Batches) -> None:
+    """Zero what nothing is known of, so that equal rows are equal as bytes.
+
+    The kernel does not clear a record it reserves: where a program writes nothing (padding,
+    operands it does not know) there is what lay in the ring before.
+    """
+    _words(batches, np.dtype("u4"))[:, layout.padding] = 0
+    unknown = ~_known(layout, batches) & layout.valid
+    anywhere = np.bitwise_or.reduce(unknown, axis=0)
+    for operand in layout.operands:
+        bit = np.uint64(1 << operand.bit)
+        if anywhere[operand.word] & bit:
+            rows = (unknown[:, operand.word] & bit) != 0
+            column = batches.view(operand.place)["value"]
+            column[rows] = np.zeros(1, column.dtype)
+
+
+def _padding(batch: Dtype) -> Rows:
+    """The u32 words of a batch that belong to no field."""
+    full = np.zeros(1, batch)
+    for name in batch.names or ():
+        part, _ = _field(batch, name)
+        for column in part.names or ():
+            raw_field(full[name], column).view("u1")[:] = 1
+    return np.flatnonzero(_words(full, np.dtype("u4"))[0] == 0)
 
 
 def _field(structure: Dtype, name: str) -> tuple[Dtype, int]:
@@ -249,7 +290,7 @@ def _after(a: Array, b: Array) -> Array:
 
 def _words(array: Array, dtype: Dtype) -> Array:
     """Contiguous structures as rows of words; a write goes through."""
-    return array.view(dtype).reshape(len(array), -1)
+    return array.view(dtype).reshape(len(array), array.itemsize // dtype.itemsize)
 
 
 def _known(layout: Layout, batches: Batches) -> Array:
@@ -313,7 +354,7 @@ def _settle(layout: Layout, state: State, rows: Rows, group: _Group, after: Batc
     """Give each SET variable of ``after`` its newest known value, whichever batch had it."""
     stamps, numbers = stamps_of(group.batches), np.arange(len(group.batches))
     row_stamps, stamps_before = stamps_of(after), stamps_of(group.before)
-    for i, operand in enumerate(layout.operands):
+    for i, operand in enumerate(layout.settable):
         bit = np.uint64(1 << operand.bit)
         has = (group.known[:, operand.word] & bit) != 0
         best = np.maximum.reduceat(np.where(has, numbers, -1), group.starts)

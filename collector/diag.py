@@ -7,9 +7,8 @@ values of the last look, and its owner is unknown.
 
 import socket
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Collection
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpf.errors import UsageError
+from bpf.filters import Filters, Network
 from bpf.record import IDENTITY, Flag, batch_dtype
 from bpf.variable import SAMPLED, Table
 from collector.sock_diag import SOCKET, dump
@@ -31,38 +31,23 @@ RECONNECT_SHIFT = np.uint64(56)  # head.id: reconnects above, cookie below
 COOKIE_MASK = np.uint64((1 << 56) - 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """Which connections are wanted: every condition that is given must hold.
-
-    ``port`` is either end's, ``sport`` ours, ``dport`` the peer's; ``nets`` match either address,
-    IPv4 networks v4-mapped addresses too. ``pid`` and ``comm`` are here to be refused.
-    """
-
-    port: Collection[int] = ()
-    sport: Collection[int] = ()
-    dport: Collection[int] = ()
-    nets: Sequence[IPv4Network | IPv6Network] = ()
-    pid: Collection[int] = ()
-    comm: Collection[str] = ()
-
-    def match(self, identities: Array) -> Array:
-        """Which of these identities (dtype ``record.IDENTITY``) are wanted."""
-        local, rem = identities["local_port"], identities["rem_port"]
-        wanted = np.ones(len(identities), np.bool_)
-        if self.port:
-            wanted &= np.isin(local, [*self.port]) | np.isin(rem, [*self.port])
-        if self.sport:
-            wanted &= np.isin(local, [*self.sport])
-        if self.dport:
-            wanted &= np.isin(rem, [*self.dport])
-        if self.nets:
-            inside = [_inside(identities[end], net) for net in self.nets for end in ADDRESSES]
-            wanted &= np.logical_or.reduce(inside)
-        return wanted
+def matches(filters: Filters, identities: Array) -> Array:
+    """Which of these identities (dtype ``record.IDENTITY``) the filters want."""
+    local, rem = identities["local_port"], identities["rem_port"]
+    wanted = np.ones(len(identities), np.bool_)
+    if filters.ports:
+        wanted &= np.isin(local, filters.ports) | np.isin(rem, filters.ports)
+    if filters.sports:
+        wanted &= np.isin(local, filters.sports)
+    if filters.dports:
+        wanted &= np.isin(rem, filters.dports)
+    if filters.nets:
+        inside = [_inside(identities[end], net) for net in filters.nets for end in ADDRESSES]
+        wanted &= np.logical_or.reduce(inside)
+    return wanted
 
 
-def _inside(addresses: Array, net: IPv4Network | IPv6Network) -> Array:
+def _inside(addresses: Array, net: Network) -> Array:
     """Which of these addresses, 16 octets each, lie in ``net``."""
     prefix, mask = net.network_address.packed, net.netmask.packed
     if net.version == 4:
@@ -87,7 +72,7 @@ class DiagSource:
     def __init__(self, tables: Collection[Table], filters: Filters | None = None) -> None:
         """Watch what ``filters`` let through; raises UsageError if inet_diag cannot decide them."""
         self.filters = filters or Filters()
-        if self.filters.pid or self.filters.comm:
+        if self.filters.by_owner:
             raise UsageError(
                 "the owner of a connection is unknown to inet_diag, so --pid and --comm match none",
                 "leave them out, or run as root so that the kernel programs can be used",
@@ -124,7 +109,7 @@ class DiagSource:
         _, first = np.unique(sockets["message"]["cookie"], return_index=True)
         sockets = sockets[first]
         who = self._identities(sockets, now_ns)
-        if not (wanted := self.filters.match(who)).all():
+        if not (wanted := matches(self.filters, who)).all():
             sockets, who = sockets[wanted], who[wanted]
         last = self._last
         old, new, same = _pair(last["identity"], who)

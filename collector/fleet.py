@@ -1,4 +1,4 @@
-"""From settings to a running collector: the source, the processes, the run, and the end of it all."""
+"""From settings to a running collector: the source, the processes, the run, and its end."""
 
 import json
 import os
@@ -42,7 +42,9 @@ class Watch:
     say: Callable[[str], None]
 
 
-def collect(settings: Settings, source: Source, prepare: Prepare, version: str, watch: Watch) -> str:
+def collect(
+    settings: Settings, source: Source, prepare: Prepare, version: str, watch: Watch
+) -> str:
     """Run until told to stop; returns the reason. ``prepare`` opens storage in the writer.
 
     Raises EstatsError: the database is then as its last snapshot left it, and nothing of ours is

@@ -1,4 +1,4 @@
-"""What user space reads of the loaded programs beside the rings: counters, overflow, sweep, census."""
+"""What is read of the loaded programs beside the rings: counters, overflow, sweep, census."""
 
 import mmap
 import time
@@ -60,7 +60,8 @@ class Overflow:
         self._keys = [elements[i][0] for i in np.flatnonzero(ours)]
         if len(self._keys) == np.count_nonzero(head["shard"] == self._shard):
             self._seen = count
-        return batches[ours]
+        taken: Batches = batches[ours]
+        return taken
 
     def release(self) -> None:
         """Take what was read out of the map."""

@@ -58,7 +58,7 @@ def spawn(name: str, work: Callable[[], None]) -> Child:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             work()
             status = 0
-    except BaseException:  # noqa: BLE001  (nothing above but the interpreter's end)
+    except BaseException:  # (nothing above but the interpreter's end)
         traceback.print_exc()
         sys.stderr.flush()
     finally:

@@ -1,6 +1,6 @@
 """What a run is asked to do: frozen, with its limits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,7 @@ class Settings:
     interval_us: int = 1_000_000
     flush_us: int = 250_000
     duration_us: int | None = None
-    filters: Filters = Filters()
+    filters: Filters = field(default_factory=Filters)
     record: Path | None = None
     replay: Path | None = None
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-
 from bpf.errors import CollectorError, EstatsError
 from bpf.loader import Loaded
 from bpf.meters import Run
@@ -124,13 +123,13 @@ class Supervisor:
     writer: Writer
     interval_us: int
     watch: Callable[[Progress], None]
-    workers: list[Child] = field(default_factory=list)
-    orders: list[Channel] = field(default_factory=list)
+    workers: list[Child] = field(default_factory=list[Child])
+    orders: list[Channel] = field(default_factory=list[Channel])
     loaded: Loaded | None = None
     recorder: Recorder | None = None
     _counters: Counters | None = None
-    _counted: dict[str, int] = field(default_factory=dict)
-    _sums: dict[str, int] = field(default_factory=dict)
+    _counted: dict[str, int] = field(default_factory=dict[str, int])
+    _sums: dict[str, int] = field(default_factory=dict[str, int])
     _last_cut_ns: int = field(default_factory=time.monotonic_ns)
 
     def add_worker(self, shard: int, run: Callable[[Channel, Channel], None]) -> None:
@@ -234,7 +233,8 @@ class Supervisor:
 
     def _await_writer(self) -> dict[str, Any]:
         """The writer's answer, unless a process dies first."""
-        ready, _, _ = select.select([self.writer.channel, self.writer.child, *self.workers], [], [])
+        watched: list[Channel | Child] = [self.writer.channel, self.writer.child, *self.workers]
+        ready, _, _ = select.select(watched, [], [])
         if self.writer.channel not in ready:
             # A worker that has just been told to end may go before the writer answers.
             died = [c for c in self.workers if c in ready and not self._ended_well(c)]
@@ -283,9 +283,8 @@ class Supervisor:
         if stop.reason is not None:
             return
         children = (*self.workers, self.writer.child)
-        ready, _, _ = select.select([stop, *children], [], [], seconds)
+        watched: list[Stop | Child] = [stop, *children]
+        ready, _, _ = select.select(watched, [], [], seconds)
         died = [child.name for child in children if child in ready]
         if died:
             raise CollectorError(f"the process {died[0]} died")
-
-

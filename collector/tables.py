@@ -8,7 +8,7 @@ import numpy.typing as npt
 from bpf.catalogue import stored_in
 from bpf.record import CONNECTION, Dtype, Flag, block_dtype, row_dtype
 from bpf.variable import Kind, Table
-from collector.apply import State, catalogue_layout, grown, merge, raw
+from collector.apply import State, blank_unknown, catalogue_layout, grown, merge, raw, raw_field
 from collector.index import Index
 from collector.ring import Batches
 
@@ -92,8 +92,10 @@ class Tables:
         """
         changed = np.flatnonzero(self._rows["dirty"])
         self._rows["dirty"][changed] = False
-        connections = self._take_connections(changed)
-        rows = self._take_rows(changed)
+        newest = raw(self._state.batch)[changed].view(self._layout.dtype)
+        blank_unknown(self._layout, newest)
+        connections = self._take_connections(changed, newest)
+        rows = self._take_rows(changed, newest)
         self._free(self._leaving)
         self._leaving = changed[self._rows["closed_us"][changed] != 0]
         self._rows["leaving"][self._leaving] = True
@@ -156,13 +158,12 @@ class Tables:
         self._rows["closed_us"][rows] = _utc_us(head["ts"][rows], wall_offset_ns)
         self._rows["final"][rows] = True
 
-    def _take_connections(self, rows: Rows) -> Batches:
+    def _take_connections(self, rows: Rows, newest: Batches) -> Batches:
         """The connections among these rows that changed, remembered as handed over."""
-        newest = raw(self._state.batch)[rows].view(self._layout.dtype)
         head, row = newest["head"], self._rows[rows]
         made = np.zeros(len(rows), CONNECTION)
         made["connect_index"] = row["connect_index"]
-        made["identity"] = newest["identity"]
+        raw_field(made, "identity")[:] = raw_field(newest, "identity")
         made["opened_us"], made["closed_us"] = row["opened_us"], row["closed_us"]
         made["flags"] = head["flags"] & _LASTING
         for name in ("state", "old_state", "error"):
@@ -174,20 +175,20 @@ class Tables:
         changed: Batches = raw(made)[differs].view(CONNECTION)
         return changed
 
-    def _take_rows(self, rows: Rows) -> dict[Table, Batches]:
+    def _take_rows(self, rows: Rows, newest: Batches) -> dict[Table, Batches]:
         """For each table the rows among these that changed, remembered as handed over."""
-        now = raw(self._state.batch)[rows]
-        now_words = now.view("u8").reshape(len(rows), self._layout.dtype.itemsize // 8)
-        taken_words = raw(self._batch_taken)[rows].view("u8").reshape(now_words.shape)
-        raw(self._batch_taken)[rows] = now
+        shape = len(rows), self._layout.dtype.itemsize // 8
+        now = newest.view("u8").reshape(shape)
+        before = raw(self._batch_taken)[rows].view("u8").reshape(shape)
+        raw(self._batch_taken)[rows] = raw(newest)
         taken: dict[Table, Batches] = {}
         for table, words in self._blocks.items():
-            differs = (now_words[:, words] != taken_words[:, words]).any(axis=1)
+            differs = (now[:, words] != before[:, words]).any(axis=1)
             # The first word of a block says what is known.
-            changed = np.flatnonzero(differs & (now_words[:, words.start] != 0))
+            changed = np.flatnonzero(differs & (now[:, words.start] != 0))
             made = np.zeros(len(changed), row_dtype(table))
             made["connect_index"] = self._rows["connect_index"][rows[changed]]
-            made["block"] = now[changed].view(self._layout.dtype)[table.value]
+            raw_field(made, "block")[:] = raw_field(newest, table.value)[changed]
             for column in _wall_clocks(table):
                 made["block"][column] = self._rows["opened_us"][rows[changed]]
             taken[table] = made
@@ -220,5 +221,6 @@ def _wall_clocks(table: Table) -> list[str]:
 
 def _utc_us(monotonic_ns: Array, wall_offset_ns: int) -> Array:
     """Microseconds since the epoch, never 0."""
-    utc_us = (monotonic_ns.astype("i8") + wall_offset_ns) // 1_000
-    return np.maximum(utc_us, 1).astype("u8")
+    utc_us: Array = (monotonic_ns.astype("i8") + wall_offset_ns) // 1_000
+    positive: Array = np.maximum(utc_us, 1).astype("u8")
+    return positive

@@ -57,7 +57,6 @@ OPTION_TIMESTAMPS, OPTION_SACK, OPTION_WSCALE, OPTION_ECN = 1, 2, 4, 8
 ENABLED, SELF_DISABLED, PEER_DISABLED = 1, 2, 3
 CONTIGUOUS, UNORDERED, RECOVERY = 1, 2, 3
 CA_RECOVERY = 3  # and CA_LOSS, 4
-NO_RTT = 0xFFFFFFFF
 TIMESTAMP_OCTETS = 12  # of the segment header, so of the MSS option but not of the MSS
 
 #: Kernel TCP states: SYN_SENT, SYN_RECV; those in which the peer's FIN is in rcv_nxt; CLOSE.
@@ -209,7 +208,6 @@ _SPECIAL: Final = {
     "SmoothedRTTUs": Rule("rtt", lambda look: (look["rtt"], look["rtt"] > 0)),
     "MdevUs": Rule("rttvar", lambda look: (look["rttvar"], look["rtt"] > 0)),
     "RcvRTT": Rule("rcv_rtt", lambda look: (look["rcv_rtt"], look["rcv_rtt"] > 0)),
-    "MinRTTUs": Rule("min_rtt", lambda look: (look["min_rtt"], look["min_rtt"] != NO_RTT)),
     "MSSSent": Rule("advmss", _mss_sent),
     "WinScaleSent": Rule("wscales", _win_scale_sent),
     "WinScaleRcvd": Rule("wscales", _win_scale_rcvd),

@@ -75,4 +75,3 @@ class Worker:
     def _meters(self, cut_ns: int, order: dict[str, Any]) -> dict[str, int]:
         lag_us = 0 if order["replayed"] else (time.monotonic_ns() - cut_ns) // 1_000
         return {**self.tables.meters(), "lag_us": lag_us}
-

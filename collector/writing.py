@@ -60,7 +60,8 @@ def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]
 
 
 def _run_of(values: dict[str, Any]) -> Run:
-    return Run(**{**values, "tables": tuple(values["tables"])})
+    tables: list[str] = values.pop("tables")
+    return Run(**values, tables=tuple(tables))
 
 
 def _gather(order: dict[str, Any], workers: Sequence[Channel]) -> Snapshot:

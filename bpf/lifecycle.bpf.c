@@ -45,7 +45,8 @@ static __always_inline void estats_identify(struct sock *sk, struct estats_socke
 
 	__builtin_memset(s, 0, sizeof(*s));
 	s->generation = generation;
-	s->id = cookie | (u64)generation << 56;
+	/* Cookies made in an interrupt count down from 2^64: xor keeps those apart too. */
+	s->id = cookie ^ (u64)generation << 56;
 	s->shard = estats_shard_of(cookie);
 	s->flags = flags;
 	s->start_ns = bpf_ktime_get_ns();

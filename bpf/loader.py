@@ -8,6 +8,7 @@ programs in the kernel.
 import array
 import contextlib
 import ctypes as ct
+import errno
 import json
 import os
 import shutil
@@ -257,13 +258,12 @@ def _stderr_kept(path: Path) -> Any:
 
 def _compile_error(diagnostics: Path, error: Exception) -> EnvironmentLacksError:
     lines = diagnostics.read_text(errors="replace").splitlines()
+    if "not permitted" in " ".join(lines).lower():
+        return syscall.refusal("", PermissionError(errno.EPERM, os.strerror(errno.EPERM)))
     telling = [line for line in lines if "error" in line.lower()] or lines[-3:] or [str(error)]
-    refused = "not permitted" in " ".join(lines).lower()
     return EnvironmentLacksError(
         f"bcc cannot make the kernel programs: {'; '.join(telling[:3])[:500]}",
-        "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or use --source diag"
-        if refused
-        else "please report this line together with `uname -r`; --source diag works meanwhile",
+        "please report this line together with `uname -r`; --source diag works meanwhile",
     )
 
 

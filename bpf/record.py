@@ -39,7 +39,7 @@ class Flag(IntFlag):
     POLLED = 128  # made from TCP_INFO by inet_diag, not by a kernel program
 
 
-#: ``ts`` CLOCK_MONOTONIC ns; ``id`` names the connection: its socket's cookie, with the number of
+#: ``ts`` CLOCK_MONOTONIC ns; ``id`` names the connection: its socket's cookie, xor the number of
 #: reconnects of that socket in the top byte; ``sent`` batches offered for this connection so far,
 #: this one included; ``state``/``old_state`` kernel TCP states (``old_state``
 #: is 0 but at the end); ``error`` is sk_err, an errno.

@@ -8,8 +8,7 @@ from cli.growth import Growth, delta, rate
 from cli.names import word_for
 from cli.render import Cell
 from cli.times import iso
-from storage.filters import Period
-from storage.reader import Sample, Value
+from storage.question import Period, Sample, Value
 
 #: Whose values these are, as RFC 4898 and Web10G spell it.
 WHOSE: Final = ("ConnectIndex", "LocalAddress", "LocalPort", "RemAddress", "RemPort")
@@ -45,15 +44,15 @@ def as_object(
     closed_us = row["closed_us"] if closed_by(period, row["closed_us"]) else None
     answer: dict[str, Any] = {name: row[name] for name in WHOSE}
     answer |= _values(sample, variables, growth)
-    answer |= {name: row[name] for name in OURS if name in row}
     answer["taken"] = None if sample.taken_us is None else iso(sample.taken_us)
     answer["opened"] = iso(row["opened_us"])
     answer["closed"] = None if closed_us is None else iso(closed_us)
     answer["close_reason"] = None if closed_us is None else row["close_reason"]
+    answer |= {name: row[name] for name in OURS[4:]}
     if growth is not Growth.TOTAL:
         length_us = _length_us(sample)
         answer["seconds"] = None if length_us is None else length_us / 1_000_000
-    return {key: answer[key] for key in keys(variables, growth)}
+    return answer
 
 
 def closed_by(period: Period, closed_us: int | None) -> bool:

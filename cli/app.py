@@ -3,15 +3,14 @@
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Final
 
 import typer
 
 from bpf.errors import EstatsError
-from cli import collect, connections, db, query, variables
-from cli.doctor import doctor
+from cli import collect, connections, db, doctor, query, variables
 from cli.render import printable
+from cli.version import program_version
 
 _EXIT_CODES: Final = """\b
 Exit codes:
@@ -50,18 +49,14 @@ app.command(
 app.command(help=variables.HELP, short_help="What the variables mean.", epilog=variables.EXAMPLES)(
     variables.variables
 )
-app.command()(doctor)
+app.command(help=doctor.HELP, short_help="Can it run here?", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(db.app, name="db")
 
 
 def _print_version(wanted: bool) -> None:
-    if not wanted:
-        return
-    try:
-        print(f"estats {version('tcp-estats')}")
-    except PackageNotFoundError:
-        print("estats, not installed")
-    raise typer.Exit
+    if wanted:
+        print(f"estats {program_version()}")
+        raise typer.Exit
 
 
 Version = Annotated[

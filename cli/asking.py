@@ -4,13 +4,15 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpf.variable import Variable
-from cli.notice import say_source, say_unknown
+from cli.notice import say_nothing, say_source, say_unknown
 from cli.options import database, period_limits
-from storage.filters import Filter
-from storage.reader import Reader, open_reader
-from storage.select import Order, Question
+from storage.question import Filter, Order, Question
+
+if TYPE_CHECKING:
+    from storage.reader import Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +30,19 @@ class Asked:
 @contextmanager
 def asking(
     asked: Asked, variables: Sequence[Variable]
-) -> Generator[tuple[Reader, Question], None, None]:
+) -> Generator[tuple["Reader", Question], None, None]:
     """A reader, and the question to put to it. Raises UsageError and StorageError."""
+    # SQLAlchemy takes longer to import than most questions to answer, and the collector's
+    # processes, which begin at the same command line, have no use for it.
+    from storage.reader import open_reader  # noqa: PLC0415
+
     limits = period_limits(asked.since, asked.until)
     path = database(asked.db)
     with open_reader(path) as reader:
         period = reader.period(*limits)
-        parts = reader.parts(period)
-        say_source(path, parts)
+        if parts := reader.parts(period):
+            say_source(path, parts)
+        else:
+            say_nothing(path, reader.parts(reader.period()))
         say_unknown(variables, parts)
         yield reader, Question(period, asked.wanted, asked.order, asked.limit)

@@ -3,13 +3,13 @@
 import re
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from bpf.errors import UsageError
+from bpf.filters import Network, parse_net
 from bpf.variable import SAMPLED, Table
 from cli.names import matching, split
-from storage.filters import Net
-from storage.select import Order
+from storage.question import Order
 
 #: What --sort takes beside variables: our own keys, and the columns they are made from.
 _OUR_COLUMNS = {
@@ -37,8 +37,8 @@ def addresses(asked: Sequence[str], option: str) -> tuple[str, ...]:
     return tuple(_address(text, option) for text in split(asked))
 
 
-def nets(asked: Sequence[str]) -> tuple[Net, ...]:
-    """Networks in CIDR notation; an address is a network of one. Raises UsageError."""
+def nets(asked: Sequence[str]) -> tuple[Network, ...]:
+    """Networks in CIDR notation; a v4-mapped one is IPv4. Raises UsageError."""
     return tuple(_net(text) for text in split(asked))
 
 
@@ -94,23 +94,10 @@ def _address(text: str, option: str) -> str:
     return str(address)
 
 
-def _net(text: str) -> Net:
-    try:
-        net = ip_network(text)
-    except ValueError as error:
-        raise UsageError(
-            f"--net {text!r} is not a network: {_reason(text, error)}",
-            "Write a network in CIDR notation, such as 192.0.2.0/24 or 2001:db8::/32.",
-        ) from None
+def _net(text: str) -> Network:
+    net = parse_net(text)
     if isinstance(net, IPv6Network) and net.subnet_of(_MAPPED):
         inner = net.network_address.ipv4_mapped
         assert inner is not None, "the network lies in ::ffff:0:0/96"
-        return ip_network(f"{inner}/{net.prefixlen - 96}")
+        return IPv4Network(f"{inner}/{net.prefixlen - 96}")
     return net
-
-
-def _reason(text: str, error: ValueError) -> str:
-    """Tell the slip that is easily made from everything else."""
-    if "host bits" in str(error):
-        return f"did you mean {ip_network(text, strict=False)}?"
-    return "it is no address with a prefix length"

@@ -18,7 +18,8 @@ from cli.options import Db, database
 from cli.status import StatusLine
 from cli.times import duration_us
 from cli.version import program_version
-from collector.fleet import Source, Watch, collect as run_collector
+from collector.fleet import Source, Watch
+from collector.fleet import collect as run_collector
 from collector.settings import SHARDS_MAX, Settings, table_names
 from collector.writing import Sink
 
@@ -67,9 +68,7 @@ Tables = Annotated[
 ]
 Duration = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME", help="Stop by itself: 20 (seconds), 10m, 2h.", show_default=False
-    ),
+    typer.Option(metavar="TIME", help="Stop by itself: 20 (seconds), 10m, 2h.", show_default=False),
 ]
 From = Annotated[
     Source,

@@ -13,8 +13,7 @@ from cli.growth import Growth
 from cli.names import word_for
 from cli.render import Cell, Format, Look, say, write
 from cli.times import age
-from storage.filters import Period
-from storage.reader import Sample, Value
+from storage.question import Period, Sample, Value
 
 HELP: Final = """Who talks to whom: owner, state, age, octets both ways, retransmissions.
 

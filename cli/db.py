@@ -10,10 +10,7 @@ from cli.notice import losses
 from cli.options import Db, database
 from cli.render import Format, Look, printable, say, write
 from cli.times import age, short
-from storage import inventory, migrate
-from storage.engine import lock, open_readonly, open_writable
-from storage.errors import storage_errors
-from storage.reader import RunPart, open_reader
+from storage.question import RunPart
 
 app: Final = typer.Typer(no_args_is_help=True, help="Upgrade, check or describe a database.")
 
@@ -24,6 +21,9 @@ def upgrade(db: Db = None) -> None:
 
     All or nothing: if a step fails, the database is as it was. Refused while a collector writes.
     """
+    from storage import migrate  # noqa: PLC0415  (SQLAlchemy, as below: see cli.asking)
+    from storage.engine import lock, open_readonly, open_writable  # noqa: PLC0415
+
     path = database(db)
     open_readonly(path).dispose()  # refuses what is missing or not ours, before the lock makes it
     lock(path)
@@ -43,6 +43,10 @@ def check(db: Db = None) -> None:
 
     Reads the whole database. Prints "ok", or a line for each fault and exits with 4.
     """
+    from storage import inventory, migrate  # noqa: PLC0415
+    from storage.engine import open_readonly  # noqa: PLC0415
+    from storage.errors import storage_errors  # noqa: PLC0415
+
     path = database(db)
     engine = open_readonly(path)
     try:
@@ -64,6 +68,9 @@ def check(db: Db = None) -> None:
 @app.command(short_help="Say what is in it.")
 def info(db: Db = None) -> None:
     """Say what is in a database: its size, its runs, the rows of each table, what was lost."""
+    from storage import inventory, migrate  # noqa: PLC0415
+    from storage.reader import open_reader  # noqa: PLC0415
+
     path = database(db)
     with open_reader(path) as reader:
         parts = reader.parts(reader.period())

@@ -3,7 +3,7 @@
 from enum import Enum
 
 from bpf.variable import Kind, Variable
-from storage.reader import Value
+from storage.question import Value
 
 
 class Growth(Enum):

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bpf.catalogue import BY_NAME
 from bpf.variable import SAMPLED, Status, Variable
 from cli.render import say
 from cli.times import now_us, short
-from storage.reader import RunPart
+from storage.question import RunPart
 
 _WORD = re.compile(r"\w+")
 _NAMES_SHOWN = 6
@@ -20,18 +19,18 @@ _SILENT_INTERVALS = 10
 
 def say_source(path: Path, parts: Sequence[RunPart]) -> None:
     """Say which file was read, over which period, and how much was lost in it."""
-    if not parts:
-        say(f"{path}: no snapshot in this period")
-        return
-    snapshots = sum(part.snapshots for part in parts)
-    say(
-        f"{path}: {short(min(p.from_us for p in parts))} to {short(max(p.to_us for p in parts))},"
-        f" {_counted(snapshots, 'snapshot')} of {_counted(len(parts), 'run')},"
-        f" {losses(parts)}"
-    )
+    snapshots = _counted(sum(part.snapshots for part in parts), "snapshot")
+    runs = _counted(len(parts), "run")
+    say(f"{path}: {_period(parts)}, {snapshots} of {runs}, {losses(parts)}")
     for part in parts:
         if sentence := _end_of(part, is_newest=part is parts[-1]):
             say(sentence)
+
+
+def say_nothing(path: Path, all_parts: Sequence[RunPart]) -> None:
+    """Say that a database has nothing about the period, but what it has."""
+    has = f"it has {_period(all_parts)}" if all_parts else "nor in any other"
+    say(f"{path}: no snapshot in this period; {has}")
 
 
 def losses(parts: Sequence[RunPart]) -> str:
@@ -63,22 +62,29 @@ def say_unknown(variables: Sequence[Variable], parts: Sequence[RunPart]) -> None
 
 
 def why_unknown(variable: Variable, runs: Sequence[Mapping[str, Any]]) -> str | None:
-    """Why a variable is NULL in one of these runs at least; None if it should have values."""
+    """Why a variable is NULL, or in which of these runs it is; None if it should have values."""
     if variable.status is Status.PLANNED:
         return "not collected yet"
     if variable.status is Status.UNAVAILABLE:
         return variable.exactness.partition(": ")[2]
-    names = {
-        variable.name,
-        *(w for w in _WORD.findall(variable.derived or "") if w.lower() in BY_NAME),
-    }
-    for run in runs:
-        if variable.table in SAMPLED and variable.table.value not in run["tables"].split(","):
-            return f"run {run['run_id']} did not collect the {variable.table.value} table"
-        unavailable: dict[str, str] = json.loads(run["unavailable"])
-        for name in sorted(names & unavailable.keys()):
-            return unavailable[name]
-    return None
+    reasons = {run["run_id"]: reason for run in runs if (reason := _why_in(run, variable))}
+    if not reasons:
+        return None
+    newest = next(reversed(reasons))
+    return reasons[newest] + ("" if len(reasons) == len(runs) else f" (run {newest})")
+
+
+def _why_in(run: Mapping[str, Any], variable: Variable) -> str | None:
+    """Why one run has no value of a variable that estats collects, or derives from others."""
+    if variable.table in SAMPLED and variable.table.value not in run["tables"].split(","):
+        return f"the {variable.table.value} table was not collected"
+    unavailable: dict[str, str] = json.loads(run["unavailable"])
+    names = [variable.name, *_WORD.findall(variable.derived or "")]
+    return next((unavailable[name] for name in names if name in unavailable), None)
+
+
+def _period(parts: Sequence[RunPart]) -> str:
+    return f"{short(min(p.from_us for p in parts))} to {short(max(p.to_us for p in parts))}"
 
 
 def _end_of(part: RunPart, *, is_newest: bool) -> str | None:
@@ -89,7 +95,8 @@ def _end_of(part: RunPart, *, is_newest: bool) -> str | None:
     silent_us = now_us() - part.to_us
     if is_newest and silent_us < _SILENT_INTERVALS * run["interval_us"] + 1_000_000:
         return None
-    return f"run {run['run_id']} has no end: it was killed after {short(part.to_us)}"
+    how = "nothing new since" if is_newest else "it was killed after"
+    return f"run {run['run_id']} has no end: {how} {short(part.to_us)}"
 
 
 def _counted(count: int, what: str) -> str:

@@ -12,7 +12,7 @@ from cli.choice import addresses, nets, ports
 from cli.names import split, state_numbers
 from cli.render import Format
 from cli.times import now_us, parse_time
-from storage.filters import Filter
+from storage.question import Filter
 
 SYSTEM_DATABASE: Final = Path("/var/lib/estats/flows.db")
 HERE_DATABASE: Final = Path("flows.db")
@@ -22,6 +22,7 @@ Db = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
+        readable=False,  # the storage says better what is in the way
         help=f"The database [$ESTATS_DB, else ./flows.db if it exists, else {SYSTEM_DATABASE}].",
         show_default=False,
     ),

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -16,8 +16,10 @@ from cli.choice import sort_order
 from cli.growth import Growth
 from cli.names import variables_of_connections
 from cli.render import Format, Look, say, write
-from storage.reader import Reader
-from storage.select import Order, Question
+from storage.question import Order, Question
+
+if TYPE_CHECKING:
+    from storage.reader import Reader
 
 HELP: Final = """Values of variables by their RFC 4898 names, for the connections you choose.
 
@@ -132,7 +134,7 @@ def _is_by_growth(shape: Shape, order: Order) -> bool:
     return is_counter and shape.growth is not Growth.TOTAL and not shape.history
 
 
-def _objects(reader: Reader, shape: Shape, question: Question) -> Iterable[dict[str, Any]]:
+def _objects(reader: "Reader", shape: Shape, question: Question) -> Iterable[dict[str, Any]]:
     """The answer in its order, as it comes from the database."""
     by = question.order.by
     if isinstance(by, Variable) and _is_by_growth(shape, question.order):

@@ -9,12 +9,14 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from textwrap import wrap
 from typing import Any, Generic, TextIO, TypeVar
 
 Cell = str | int | float | None
 Item = TypeVar("Item")
 
 _GAP = "  "
+_SENTENCE_CELLS_MIN = 24
 
 
 class Format(Enum):
@@ -83,8 +85,8 @@ def write_ndjson(objects: Iterable[Mapping[str, Any]], out: TextIO) -> int:
 
 
 def write_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], out: TextIO) -> int:
-    """A header and a line for each object (RFC 4180), unknown left empty; returns how many."""
-    writer = csv.writer(out, lineterminator="\r\n")
+    """A header and a line for each object, unknown left empty; returns how many."""
+    writer = csv.writer(out, lineterminator="\n")
     writer.writerow(keys)
     count = 0
     for count, each in enumerate(objects, start=1):  # noqa: B007  (the last one is the answer)
@@ -103,19 +105,23 @@ def write_table(
 ) -> int:
     """Columns with a header, numbers to the right; returns how many rows.
 
-    What is wider than ``width`` is written in bands one below the other, each of which begins
-    with the first ``front`` columns again. None is no limit.
+    What is wider than ``width`` (None is no limit) is written in bands one below the other, each
+    of which begins with the first ``front`` columns again; but sentences in the last column are
+    broken into lines, if there is room for them.
     """
     cells = list(rows)
     if not cells:
         return 0
+    count = len(cells)
+    if width is not None:
+        cells = _broken_sentences(header, cells, width)
     columns = [_column(name, [row[i] for row in cells]) for i, name in enumerate(header)]
     for number, band in enumerate(_bands([_cells(c[0]) for c in columns], front, width)):
         if number:
             out.write("\n")
         for line in zip(*(columns[i] for i in band), strict=True):
             out.write(_GAP.join(line).rstrip() + "\n")
-    return len(cells)
+    return count
 
 
 def table_width(out: TextIO) -> int | None:
@@ -134,10 +140,30 @@ def _column(name: str, values: Sequence[Cell]) -> list[str]:
     """The header and all cells of one column, filled up to one width."""
     texts = [name, *map(shown, values)]
     width = max(map(_cells, texts))
-    is_number = all(v is None or isinstance(v, int | float) for v in values)
+    is_number = all(v in (None, "") or isinstance(v, int | float) for v in values)
     fill = (width - _cells(text) for text in texts)
     pairs = zip(texts, fill, strict=True)
     return [" " * n + text if is_number else text + " " * n for text, n in pairs]
+
+
+def _broken_sentences(
+    header: Sequence[str], rows: Sequence[Sequence[Cell]], width: int
+) -> list[Sequence[Cell]]:
+    """The rows, with more rows below those whose last cell takes more than a line."""
+    others = (
+        max(map(_cells, [name, *(shown(row[i]) for row in rows)]))
+        for i, name in enumerate(header[:-1])
+    )
+    room = width - sum(other + len(_GAP) for other in others)
+    if room < _SENTENCE_CELLS_MIN:
+        return list(rows)
+    broken: list[Sequence[Cell]] = []
+    for row in rows:
+        last = row[-1]
+        lines = wrap(last, room, break_long_words=False) if isinstance(last, str) else []
+        broken.append([*row[:-1], lines[0] if lines else last])
+        broken += [[*([""] * (len(row) - 1)), line] for line in lines[1:]]
+    return broken
 
 
 def _bands(widths: Sequence[int], front: int, limit: int | None) -> list[list[int]]:

@@ -66,7 +66,8 @@ def duration_us(text: str) -> int:
 
 def iso(moment_us: int) -> str:
     """UTC microseconds as ISO 8601, to the microsecond."""
-    return (_EPOCH + timedelta(microseconds=moment_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    moment = _EPOCH + timedelta(microseconds=moment_us)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def short(moment_us: int) -> str:

@@ -102,9 +102,13 @@ def _described(v: Variable) -> str:
     return "\n".join(lines)
 
 
+def _meaning(v: Variable) -> str:
+    return f"{v.summary} [{v.unit}]" if v.unit else v.summary
+
+
 _LOOK: Final[Look[Variable]] = Look(
     keys=tuple(_detail(CATALOGUE[0])),
     as_object=_detail,
-    header=("Name", "Table", "Status", "Unit", "Meaning"),
-    as_row=lambda v: (v.name, v.table.value, v.status.value, v.unit or None, v.summary),
+    header=("Name", "Table", "Status", "Meaning [unit]"),
+    as_row=lambda v: (v.name, v.table.value, v.status.value, _meaning(v)),
 )

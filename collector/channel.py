@@ -65,7 +65,10 @@ class Channel:
 
         Raises CollectorError if the other end is gone.
         """
-        words, fds, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES_MAX, 1)
+        try:
+            words, fds, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES_MAX, 1)
+        except ConnectionResetError:  # gone with our last message unread
+            words, fds = b"", []
         if not words:
             raise CollectorError("a process of the collector is gone")
         message: dict[str, Any] = json.loads(words)

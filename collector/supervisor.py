@@ -39,7 +39,10 @@ class Progress:
 
 
 class Stop:
-    """SIGINT and SIGTERM as a descriptor, so that waiting ends at once."""
+    """SIGINT and SIGTERM as a descriptor, so that waiting ends at once.
+
+    The first one asks for an orderly end, the second raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
         """Take the signals over; ``close`` gives them back."""
@@ -66,6 +69,8 @@ class Stop:
         self._theirs.close()
 
     def _note(self, number: int, _frame: object) -> None:
+        if self.reason is not None:  # asked twice: whatever is being waited for
+            raise KeyboardInterrupt
         self.reason = signal.Signals(number).name
 
 

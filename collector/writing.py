@@ -1,11 +1,12 @@
 """The writer process: joins the shards' parts of one cut and puts them into storage."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
 
-from bpf.errors import EstatsError
+from bpf.errors import CollectorError, EstatsError
 from bpf.meters import METERS, Run, Snapshot
 from bpf.record import CONNECTION, row_dtype
 from bpf.variable import Table
@@ -35,18 +36,23 @@ Prepare = Callable[[], Callable[[Run], Sink]]
 
 
 def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]) -> None:
-    """Until the snapshot that is marked as the last one; errors go to the supervisor."""
+    """Until the snapshot that is marked as the last one; errors go to the supervisor.
+
+    There may be more channels than workers: inet_diag needs one only, and whether it takes the
+    place of the kernel programs is known later than this process is forked.
+    """
     sink: Sink | None = None
     try:
         begin = prepare()
         supervisor.send({"prepared": True})
-        run, _ = supervisor.receive()
-        sink = begin(_run_of(run))
+        values, _ = supervisor.receive()
+        run = _run_of(values)
+        sink = begin(run)
         supervisor.send({"first_index": sink.first_index})
         last = False
         while not last:
             order, _ = supervisor.receive()
-            snapshot = _gather(order, workers)
+            snapshot = _gather(order, workers[: run.shards])
             rows = sink.write(snapshot)
             supervisor.send(
                 {"rows": rows, "meters": snapshot.meters, "bytes": sink.database_bytes()}
@@ -55,8 +61,12 @@ def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]
         closing, _ = supervisor.receive()
         sink.close(closing["reason"])
         supervisor.send({"closed": True, "bytes": sink.database_bytes()})
+    except CollectorError:  # the supervisor has given up, or a worker is gone
+        if sink is not None:
+            sink.close("a process of the collector died")
     except EstatsError as e:
-        supervisor.send({"message": e.message, "advice": e.advice, "exit_code": e.exit_code})
+        with suppress(CollectorError):
+            supervisor.send({"message": e.message, "advice": e.advice, "exit_code": e.exit_code})
 
 
 def _run_of(values: dict[str, Any]) -> Run:

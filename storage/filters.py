@@ -1,62 +1,21 @@
-"""Which connections, and which stretch of time, a question is about: as SQL conditions."""
+"""Which connections a question is about, as SQL conditions."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select
 
+from bpf.filters import Network
 from bpf.variable import Table
+from storage.question import Filter, Period
 from storage.schema import CONNECTION, TABLES
-
-Net = IPv4Network | IPv6Network
 
 _stack = TABLES[Table.STACK]
 _opened, _closed = CONNECTION.c.opened_us, CONNECTION.c.closed_us
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """What the connections must have in common; an empty field asks for nothing.
-
-    Several values in one field are alternatives. Ports are half-open ranges; addresses are
-    spelled as the database spells them; ``comms`` may hold the wildcards * and ?; ``states`` are
-    RFC numbers; ``is_open`` asks for connections open, or closed, at the end of the period.
-    """
-
-    local_ports: tuple[range, ...] = ()
-    rem_ports: tuple[range, ...] = ()
-    local_addresses: tuple[str, ...] = ()
-    rem_addresses: tuple[str, ...] = ()
-    nets: tuple[Net, ...] = ()
-    pids: tuple[int, ...] = ()
-    comms: tuple[str, ...] = ()
-    states: frozenset[int] = frozenset()
-    is_open: bool | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
-    """A stretch of history: what was asked for, and the snapshots that lie in it.
-
-    Times are UTC microseconds. ``since_us`` and ``until_us`` are None where no limit was asked
-    for. ``first`` and ``last`` are snapshot ids; values are given as of ``last``, which is the
-    newest snapshot before the end of the period and may lie before its beginning. ``started_us``
-    is the time of the last snapshot before the period. ``runs`` are the runs that looked at some
-    time of it, each with the time of its last snapshot in it; ``last_run`` is the last of them.
-    """
-
-    since_us: int | None = None
-    until_us: int | None = None
-    first: int = 0
-    last: int = 0
-    started_us: int = 0
-    last_run: int = 0
-    runs: Mapping[int, int] = field(default_factory=dict[int, int])
-
-
-def define_net_test(connection: Connection, nets: tuple[Net, ...]) -> None:
+def define_net_test(connection: Connection, nets: tuple[Network, ...]) -> None:
     """Give SQLite, which has no type for addresses, the ``in_nets`` that ``conditions`` uses."""
 
     @lru_cache(maxsize=65_536)

@@ -24,14 +24,16 @@ def file_bytes(path: Path) -> int:
 def faults(connection: Connection) -> list[str]:
     """What is wrong with the database, a sentence for each fault; reads every page of it.
 
-    Damaged pages and indexes, references to rows that are missing, and rows of a connection or a
-    snapshot that does not exist.
+    Damaged pages and indexes, tables and indexes that are missing, references to missing rows,
+    and rows of a connection or a snapshot that does not exist.
     """
     found = [
         f"page check: {line}"
         for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars()
         if line != "ok"
     ]
+    if missing := sorted(_needed() - _present(connection)):
+        return [*found, *(f"{name} is missing" for name in missing)]
     found += [
         f"{table} row {rowid} refers to a {parent} that is missing"
         for table, rowid, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check")
@@ -45,3 +47,14 @@ def faults(connection: Connection) -> list[str]:
             if orphans:
                 found.append(f"{table.name}: {orphans} rows whose {parent.name} is missing")
     return found
+
+
+def _needed() -> set[str]:
+    """The tables, indexes and the view of the schema."""
+    tables = METADATA.tables.values()
+    indexes = (index.name for table in tables for index in table.indexes)
+    return {"latest", *METADATA.tables, *(str(name) for name in indexes)}
+
+
+def _present(connection: Connection) -> set[str]:
+    return set(connection.exec_driver_sql("SELECT name FROM sqlite_schema").scalars())

@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
@@ -18,11 +17,11 @@ from bpf.variable import Table, Variable
 from storage import inventory, migrate, u64
 from storage.engine import open_readonly
 from storage.errors import from_sqlite
-from storage.filters import Period, define_net_test
+from storage.filters import define_net_test
+from storage.question import Period, Question, RunPart, Sample, Value
 from storage.schema import RUN, SNAPSHOT
 from storage.select import (
     NOT_FROM_BIRTH,
-    Question,
     connections,
     identity,
     latest,
@@ -30,40 +29,9 @@ from storage.select import (
     series,
 )
 
-Value = int | str | None
 _Cut = tuple[int, int, dict[str, Value]]  # snapshot_id, taken_us, values by name
 
 _STREAMED: Final = {"yield_per": 500}  # rows that are fetched at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The variables asked for, of one connection, at one time.
-
-    ``connection`` is its row of the ``connection`` table; ``taken_us`` the time of the newest
-    snapshot that one of the values is from, None if there is none; ``as_of_us`` the time until
-    which they are known to stand: the connection's end, or its run's in the period. ``base`` are
-    the values that growth is counted from and ``base_us`` their time; None if that is unknown or
-    was not asked.
-    """
-
-    connection: Mapping[str, Any]
-    taken_us: int | None
-    as_of_us: int
-    values: tuple[Value, ...]
-    base: tuple[Value, ...] | None = None
-    base_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunPart:
-    """What one run gave to a period: its row, its snapshots, and their meters summed up."""
-
-    run: Mapping[str, Any]
-    snapshots: int
-    from_us: int
-    to_us: int
-    meters: Mapping[str, int]
 
 
 @contextmanager

@@ -5,7 +5,6 @@ one of their columns would let SQLite begin a join there, so they are joined out
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -21,31 +20,15 @@ from sqlalchemy import (
 )
 
 from bpf.variable import SAMPLED, Table, Variable
-from storage.filters import Filter, Period, conditions
+from storage.filters import conditions
+from storage.question import Period, Question
 from storage.schema import CONNECTION, SNAPSHOT, TABLES
 
 #: The collector did not see these begin: what they had counted before is not growth.
 NOT_FROM_BIRTH: Final = ("backfill", "polled")
 
+_INDEX = CONNECTION.c.ConnectIndex
 _NOT_IN_ANSWERS = ("AddressType", "pid_start_ns", "cgroup_id", "cookie")
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Sort by a column of ``connection`` or a variable's latest value; unknown ones come last."""
-
-    by: str | Variable = "ConnectIndex"
-    descending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Which connections, as of when, in what order, and how many of them at most."""
-
-    period: Period
-    wanted: Filter = field(default_factory=Filter)
-    order: Order = field(default_factory=Order)
-    limit: int | None = None
 
 
 def sampled_tables(variables: Iterable[Variable]) -> tuple[Table, ...]:
@@ -113,31 +96,32 @@ def series(table: Table, variables: Sequence[Variable], period: Period) -> Selec
 
 def _ordered(statement: Select[Any], source: FromClause, question: Question) -> Select[Any]:
     by = question.order.by
-    key: ColumnElement[Any]
+    keys: list[ColumnElement[Any]]
     if isinstance(by, str):
-        key = CONNECTION.c[by]
+        key: ColumnElement[Any] = CONNECTION.c[by]
+        keys = [key]
     else:
         row = TABLES[by.table].alias("order_row")
         source = _joined(source, row, _newest(by.table, question.period.last))
         key = row.c[by.name]
-    # The upper half of the unsigned 64-bit values is stored as negative numbers.
-    is_wide = isinstance(by, Variable) and by.bits == 64
-    keys = [key < 0, key] if is_wide else [key]
+        # The upper half of the unsigned 64-bit values is stored as negative numbers.
+        keys = [key < 0, key] if by.bits == 64 else [key]
+    order: list[ColumnElement[Any]] = [
+        k.desc() if question.order.descending else k.asc() for k in keys
+    ]
+    if key is not _INDEX:  # in that order SQLite finds them, and need not look at all to sort them
+        order = [key.is_(None), *order, _INDEX]
     return (
         statement.select_from(source)
         .where(*conditions(question.wanted, question.period))
-        .order_by(
-            key.is_(None),
-            *(k.desc() if question.order.descending else k.asc() for k in keys),
-            CONNECTION.c.ConnectIndex,
-        )
+        .order_by(*order)
         .limit(question.limit)
     )
 
 
 def _joined(source: FromClause, row: FromClause, snapshot: ColumnElement[Any]) -> FromClause:
     """Add one row of a sampled table, or NULLs: the connection's row of that snapshot."""
-    is_it = and_(row.c.ConnectIndex == CONNECTION.c.ConnectIndex, row.c.snapshot_id == snapshot)
+    is_it = and_(row.c.ConnectIndex == _INDEX, row.c.snapshot_id == snapshot)
     return source.outerjoin(row, is_it)
 
 
@@ -151,7 +135,7 @@ def _newest(table: Table, last: int) -> ScalarSelect[Any]:
     """The snapshot of the connection's newest row in ``table`` up to the snapshot ``last``."""
     n = TABLES[table].alias("n")
     newest = select(func.max(n.c.snapshot_id)).where(
-        n.c.ConnectIndex == CONNECTION.c.ConnectIndex, n.c.snapshot_id <= last
+        n.c.ConnectIndex == _INDEX, n.c.snapshot_id <= last
     )
     return newest.correlate(CONNECTION).scalar_subquery()
 
@@ -164,7 +148,7 @@ def _base(table: Table, period: Period) -> ColumnElement[Any]:
     """
     n = TABLES[table].alias("n")
     first = select(func.min(n.c.snapshot_id)).where(
-        n.c.ConnectIndex == CONNECTION.c.ConnectIndex, n.c.snapshot_id <= period.last
+        n.c.ConnectIndex == _INDEX, n.c.snapshot_id <= period.last
     )
     return func.coalesce(
         _newest(table, period.first - 1),

@@ -1,0 +1,140 @@
+"""The command line as a whole: help, exit codes, the default database, broken pipes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import cli.app
+from bpf.errors import CollectorError, EnvironmentLacksError, EstatsError, RecordingError
+from tests.cli.conftest import Estats
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+READING = (["query"], ["connections"], ["variables"], ["db", "info"], ["db", "check"])
+
+
+def test_help_teaches_the_exit_codes() -> None:
+    """All of them, at the end of the main help."""
+    result = CliRunner().invoke(cli.app.app, ["--help"])
+    assert result.exit_code == 0
+    for kind in (EnvironmentLacksError, RecordingError, CollectorError):
+        assert f"\n  {kind.exit_code}  " in result.output.replace("    ", "  ")
+
+
+@pytest.mark.parametrize("command", ["query", "connections", "variables"])
+def test_each_command_has_examples(command: str) -> None:
+    """They stand at the end of its help."""
+    result = CliRunner().invoke(cli.app.app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Examples:\n    estats {command} " in result.output
+
+
+def test_help_says_whose_ports_they_are() -> None:
+    """Dport is the remote one."""
+    words = " ".join(CliRunner().invoke(cli.app.app, ["query", "--help"]).output.split())
+    assert "dport is the remote port and sport the local port of a row" in words
+
+
+def test_no_more_is_imported_than_a_command_needs() -> None:
+    """SQLAlchemy is for those that read: the collector's processes begin here, too."""
+    code = "import sys, cli.app; sys.exit('sqlalchemy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_version_is_told(estats: Estats) -> None:
+    """And nothing else."""
+    assert estats("--version").out.startswith("estats ")
+
+
+def test_an_option_that_does_not_exist_is_a_usage_error(estats: Estats) -> None:
+    """With the exit code of all of them."""
+    assert estats("query", "--nonsense").code == 2
+
+
+@pytest.mark.parametrize("command", [c for c in READING if c != ["variables"]])
+def test_a_missing_database_is_told_with_its_cure(
+    estats: Estats, tmp_path: Path, command: list[str]
+) -> None:
+    """Two lines and exit code 4."""
+    answer = estats(*command, "--db", tmp_path / "none.db")
+    sentence, advice = answer.err.splitlines()
+    assert (answer.code, answer.out) == (4, "")
+    assert "none.db" in sentence and "estats collect" in advice
+
+
+def test_a_file_that_is_no_database_is_refused(estats: Estats, tmp_path: Path) -> None:
+    """And left as it is."""
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but long enough to be looked at" * 100)
+    assert estats("query", "--db", path).code == 4
+    assert path.read_text().startswith("not a database")
+
+
+def test_an_error_cannot_steer_the_terminal(estats: Estats) -> None:
+    """The name of a file may hold anything."""
+    answer = estats("query", "--db", "/no\x1b[2Jwhere")
+    assert "\x1b" not in answer.err and r"\x1b" in answer.err
+
+
+def test_the_database_is_the_environments_or_the_folders(
+    estats: Estats, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--db, else $ESTATS_DB, else ./flows.db; stderr says which it was."""
+    (tmp_path / "flows.db").symlink_to(story)
+    assert estats("query").err.startswith("estats: flows.db: ")
+    monkeypatch.setenv("ESTATS_DB", str(story))
+    assert estats("query").err.startswith(f"estats: {story}: ")
+    assert estats("query", "--db", tmp_path / "none.db").code == 4
+
+
+def test_without_any_the_system_database_is_meant(estats: Estats) -> None:
+    """The place where the service writes."""
+    assert str(cli.options.SYSTEM_DATABASE) == "/var/lib/estats/flows.db"
+    if not cli.options.SYSTEM_DATABASE.exists():
+        assert "/var/lib/estats/flows.db" in estats("query").err
+
+
+@pytest.mark.parametrize("kind", [EnvironmentLacksError, RecordingError, CollectorError])
+def test_an_error_has_the_exit_code_of_its_kind(
+    estats: Estats, monkeypatch: pytest.MonkeyPatch, kind: type[EstatsError]
+) -> None:
+    """Message and advice are a line each."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise kind("something is wrong", "Cure it.")
+
+    monkeypatch.setattr("cli.query.asking", fail)
+    answer = estats("query")
+    assert (answer.code, answer.err) == (kind.exit_code, "estats: something is wrong\n  Cure it.\n")
+
+
+@pytest.mark.parametrize("form", ["table", "ndjson"])
+def test_a_reader_that_has_seen_enough_makes_no_noise(story: Path, form: str) -> None:
+    """As with `| head`: no traceback, no complaint of the interpreter."""
+    command = [sys.executable, "estats.py", "query", "--db", str(story), "--format", form]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writing)
+    assert done.returncode == 1
+    assert all(line.startswith("estats: ") for line in done.stderr.splitlines())
+
+
+def test_ctrl_c_ends_it_quietly(estats: Estats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the shell's code for it."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("cli.query.asking", interrupt)
+    answer = estats("query")
+    assert (answer.code, answer.out) == (130, "")
+    assert "Traceback" not in answer.err

@@ -1,0 +1,122 @@
+"""estats db: upgrade, check, info."""
+
+import fcntl
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from storage import migrate
+from storage.engine import open_writable
+from tests.cli.conftest import Estats
+
+
+@pytest.fixture
+def copy(story: Path, tmp_path: Path) -> Path:
+    """The story, to be changed."""
+    path = tmp_path / "copy.db"
+    shutil.copy(story, path)
+    return path
+
+
+def _change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(statement)
+
+
+def test_info_says_what_is_in_a_database(estats: Estats, story: Path) -> None:
+    """Its size, schema, runs and rows, and what was lost."""
+    answer = estats("db", "info", "--db", story)
+    assert answer.code == 0
+    for text in (
+        str(story),
+        f"schema    {migrate.head()}",
+        "2 batches lost, 1 final batch lost, 3 connections not tracked",
+        "connection 4",
+        "snapshot 6",
+        "stopped",
+        "host.example",
+    ):
+        assert text in answer.out
+
+
+def test_a_sound_database_is_ok(estats: Estats, story: Path) -> None:
+    """The word is on stdout, for scripts."""
+    answer = estats("db", "check", "--db", story)
+    assert (answer.code, answer.out) == (0, "ok\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        ("DELETE FROM connection WHERE ConnectIndex = 1", "perf: 3 rows whose connection"),
+        ("DELETE FROM run WHERE run_id = 2", "refers to a run that is missing"),
+        ("DELETE FROM snapshot WHERE snapshot_id = 3", "stack: 1 rows whose snapshot"),
+    ],
+)
+def test_rows_without_an_owner_are_faults(
+    estats: Estats, copy: Path, damage: str, fault: str
+) -> None:
+    """Each is told on stdout; the exit code is that of a bad database."""
+    _change(copy, damage)
+    answer = estats("db", "check", "--db", copy)
+    assert answer.code == 4
+    assert fault in answer.out
+    assert "fault" in answer.err.splitlines()[0]
+
+
+def test_an_index_that_lost_its_entries_is_a_fault(estats: Estats, copy: Path) -> None:
+    """Queries would not find rows that are there."""
+    with closing(sqlite3.connect(copy)) as database:
+        (page_bytes,) = database.execute("PRAGMA page_size").fetchone()
+        (root,) = database.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'ux_perf'"
+        ).fetchone()
+    with copy.open("r+b") as file:
+        file.seek((root - 1) * page_bytes + 3)  # the number of cells in the page
+        file.write(b"\0\0")
+    answer = estats("db", "check", "--db", copy)
+    assert answer.code == 4
+    assert "index ux_perf" in answer.out
+
+
+def test_an_index_that_is_not_there_is_a_fault(estats: Estats, copy: Path) -> None:
+    """Queries would scan whole tables."""
+    _change(copy, "DROP INDEX ux_perf")
+    answer = estats("db", "check", "--db", copy)
+    assert (answer.code, answer.out) == (4, "ux_perf is missing\n")
+
+
+def test_upgrade_of_a_new_database_has_nothing_to_do(estats: Estats, copy: Path) -> None:
+    """And says so."""
+    answer = estats("db", "upgrade", "--db", copy)
+    assert (answer.code, answer.out) == (0, "")
+    assert answer.err == f"estats: {copy} has schema {migrate.head()} already\n"
+
+
+def test_upgrade_tells_what_it_applied(estats: Estats, tmp_path: Path) -> None:
+    """A database that was made but never got its tables gets them."""
+    path = tmp_path / "early.db"
+    open_writable(path).dispose()
+    answer = estats("db", "upgrade", "--db", path)
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[-1] == f"applied {migrate.head()}"
+    assert estats("db", "check", "--db", path).out == "ok\n"
+
+
+def test_upgrade_makes_no_database(estats: Estats, tmp_path: Path) -> None:
+    """A misspelled name is an error, not a new file."""
+    answer = estats("db", "upgrade", "--db", tmp_path / "none.db")
+    assert answer.code == 4
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_database_in_use_is_not_upgraded(estats: Estats, copy: Path) -> None:
+    """Its collector would not know the new schema."""
+    with copy.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        answer = estats("db", "upgrade", "--db", copy)
+    assert answer.code == 4
+    assert "another collector" in answer.err

@@ -1,0 +1,320 @@
+"""A shard's tables hand over what changed, once, and forget what is closed."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bpf.catalogue import stored_in
+from bpf.record import CONNECTION, Flag, batch_dtype, known_bit, row_dtype
+from bpf.variable import SAMPLED, Op, Table
+from collector.tables import Tables
+
+BATCH = batch_dtype()
+OFFSET_NS = 5_000_000
+SHARDS, SHARD, FIRST_INDEX = 4, 3, 100
+
+Batches = npt.NDArray[Any]
+Taken = tuple[Batches, dict[Table, Batches]]
+
+
+def tables() -> Tables:
+    """An empty shard with all tables."""
+    return Tables(SAMPLED, FIRST_INDEX, SHARDS, SHARD)
+
+
+def batch(
+    id_: int = 0, sent: int = 1, ts: int | None = None, flags: int = 0, **values: int
+) -> Batches:
+    """One batch; ``perf=3`` sets the last variable of perf; so for other tables."""
+    made = np.zeros(1, BATCH)
+    head, identity = made["head"], made["identity"]
+    head["id"], head["sent"], head["flags"] = id_, sent, flags
+    head["ts"] = 1_000_000 * sent if ts is None else ts
+    identity["cookie"], identity["start_ns"] = 7_000 + id_, 2_000_000 + 1_000 * id_
+    for name, value in values.items():
+        column = stored_in(Table(name))[-1].column
+        made[name]["known"] = 1 << known_bit(Table(name), column)
+        made[name][column] = value
+    return made
+
+
+def again(cookie: int, reconnects: int) -> Batches:
+    """A batch of a socket that was used before."""
+    made = batch()
+    made["head"]["id"] = cookie | reconnects << 56
+    return made
+
+
+def index_of(serial: int) -> int:
+    """The ConnectIndex of the shard's connections in the order they came."""
+    return FIRST_INDEX + 1 + serial * SHARDS + SHARD
+
+
+def joined(*batches: Batches) -> Batches:
+    """One array, padding included, which np.concatenate would drop."""
+    return np.frombuffer(b"".join(part.tobytes() for part in batches), BATCH)
+
+
+def sizes(taken: Taken) -> dict[str, int]:
+    """How many connections and rows were handed over, zeros left out."""
+    connections, rows = taken
+    counts = {"connection": len(connections), **{t.value: len(r) for t, r in rows.items()}}
+    return {name: count for name, count in counts.items() if count}
+
+
+def test_a_connection_and_its_rows_are_handed_over() -> None:
+    """With an index that no other shard gives, and the row's time of birth in UTC."""
+    shard = tables()
+    shard.apply(batch(5, perf=3, path=4), OFFSET_NS)
+
+    connections, rows = shard.take()
+
+    assert connections.dtype == CONNECTION
+    assert connections["connect_index"].tolist() == [index_of(0)]
+    assert connections["identity"]["cookie"].tolist() == [7_005]
+    assert connections["opened_us"].tolist() == [(2_005_000 + OFFSET_NS) // 1_000]
+    assert connections["closed_us"].tolist() == connections["lost"].tolist() == [0]
+    assert {t: r.dtype for t, r in rows.items()} == {t: row_dtype(t) for t in SAMPLED}
+    assert rows[Table.PERF]["connect_index"].tolist() == [index_of(0)]
+    assert rows[Table.PERF]["block"][stored_in(Table.PERF)[-1].column].tolist() == [3]
+
+
+def test_a_socket_that_connects_again_is_another_connection() -> None:
+    """Its id has the number of reconnects in the top byte, beside a cookie of up to 56 bits."""
+    shard = tables()
+    for reconnects in (0, 1, 255):
+        shard.apply(again((1 << 56) - 1, reconnects), OFFSET_NS)
+
+    connections, _ = shard.take()
+
+    assert sorted(connections["connect_index"]) == [index_of(i) for i in range(3)]
+
+
+def test_ids_of_64_bits_live_and_die() -> None:
+    """Two that differ in their upper half only are told apart by census and close."""
+    shard = tables()
+    ids = np.array([7, 7 | 1 << 40, 7 | 3 << 56], "u8")
+    for id_ in ids:
+        one = batch(ts=10, perf=1)
+        one["head"]["id"] = id_
+        shard.apply(one, OFFSET_NS)
+
+    assert shard.close_missing(ids[1:], before_ns=20, now_us=99) == 1
+    assert shard.take()[0]["closed_us"].tolist() == [99, 0, 0]
+    assert sizes(shard.take()) == {}
+    assert shard.close_missing(ids[:0], before_ns=20, now_us=100) == 2
+
+    shard.take()
+    shard.take()
+
+    assert shard.meters()["connections"] == 0
+
+
+def test_what_did_not_change_is_not_handed_over_again() -> None:
+    """An unchanged table costs nothing, nor does a connection that only spoke."""
+    shard = tables()
+    shard.apply(batch(sent=1, perf=3, tune=4), OFFSET_NS)
+
+    assert sizes(shard.take()) == {"connection": 1, "perf": 1, "tune": 1}
+    assert sizes(shard.take()) == {}
+
+    shard.apply(batch(sent=2, flags=Flag.SWEPT, perf=3, tune=5), OFFSET_NS)
+
+    assert sizes(shard.take()) == {"tune": 1}
+
+
+def test_a_table_of_which_nothing_is_known_has_no_row() -> None:
+    """NULL in every column is not a sample."""
+    shard = tables()
+    noise = batch()
+    noise["perf"]["cur_rto_us"] = 9
+    shard.apply(noise, OFFSET_NS)
+
+    assert sizes(shard.take()) == {"connection": 1}
+
+
+def test_what_the_kernel_left_in_a_record_is_no_change() -> None:
+    """Stale bytes of the ring lie in padding and in operands that are unknown."""
+    shard = tables()
+    for sent, stale in ((1, 0x55), (2, 0xAA)):
+        left = np.frombuffer(bytes([stale]) * BATCH.itemsize, BATCH).copy()
+        clean = batch(sent=sent)
+        for field in ("head", "identity"):
+            left[field] = clean[field]
+        left["identity"]["pid"] = stale
+        for table in SAMPLED:
+            left[table.value]["known"] = 1
+            left[table.value][stored_in(table)[0].column] = 7
+        shard.apply(left, OFFSET_NS)
+        connections, rows = shard.take()
+
+        assert len(connections) == (sent == 1)
+        assert {len(changed) for changed in rows.values()} == {int(sent == 1)}
+
+
+def test_the_start_in_utc_is_written_by_us() -> None:
+    """The kernel sends monotonic time where the RFC wants the wall clock's."""
+    shard = tables()
+    start = batch()
+    for table, column in ((Table.PERF, "start_time_stamp"), (Table.GLOBAL, "start_tv")):
+        start[table.value]["known"] = 1 << known_bit(table, column)
+        start[table.value][column] = 2_000_000
+    shard.apply(start, OFFSET_NS)
+
+    connections, rows = shard.take()
+
+    opened = connections["opened_us"].tolist()
+    assert rows[Table.PERF]["block"]["start_time_stamp"].tolist() == opened
+    assert rows[Table.GLOBAL]["block"]["start_tv"].tolist() == opened
+
+
+def test_a_final_batch_closes() -> None:
+    """The row is dated by the batch, handed over once, and its place is used again."""
+    shard = tables()
+    shard.apply(batch(0, ts=8_000_000, flags=Flag.FINAL, perf=3), OFFSET_NS)
+    connections, rows = shard.take()
+
+    assert connections["closed_us"].tolist() == [13_000]
+    assert len(rows[Table.PERF]) == 1
+    assert shard.meters()["connections"] == 0
+
+    for id_ in range(1, 1_100):
+        shard.apply(batch(id_, flags=Flag.FINAL, perf=3), OFFSET_NS)
+        assert sizes(shard.take()) == {"connection": 1, "perf": 1}
+
+    assert shard.rows_allocated == 1_024
+
+
+def test_a_straggler_finds_its_closed_connection() -> None:
+    """A batch that was submitted after the cut of its close is late, not a new connection."""
+    shard = tables()
+    shard.apply(batch(sent=2, flags=Flag.FINAL, perf=3), OFFSET_NS)
+    connections, _ = shard.take()
+
+    assert connections["lost"].tolist() == [1]
+
+    shard.apply(batch(sent=1, perf=9), 2 * OFFSET_NS)
+    connections, rows = shard.take()
+
+    assert connections["lost"].tolist() == [0]
+    assert connections["closed_us"].tolist() == [7_000]
+    assert len(rows[Table.PERF]) == 0
+    assert shard.meters()["late"] == 1
+
+
+def test_lost_batches_are_counted_at_their_connection() -> None:
+    """A gap shows at once, and heals if the batch was only late."""
+    shard = tables()
+    for sent, lost in ((1, 0), (4, 2), (3, 1)):
+        shard.apply(batch(sent=sent), OFFSET_NS)
+        connections, _ = shard.take()
+
+        assert connections["lost"].tolist() == [lost]
+
+
+def test_an_owner_once_known_stays() -> None:
+    """Later batches made in softirq do not know who owns the socket."""
+    shard = tables()
+    owned = batch(sent=1, flags=Flag.OWNER)
+    owned["identity"]["pid"], owned["identity"]["comm"] = 77, b"iperf"
+    shard.apply(owned, OFFSET_NS)
+    shard.apply(batch(sent=2, flags=Flag.FINAL), OFFSET_NS)
+
+    connections, _ = shard.take()
+
+    assert connections["identity"]["pid"].tolist() == [77]
+    assert connections["identity"]["comm"].tolist() == [b"iperf"]
+    assert connections["flags"].tolist() == [Flag.OWNER | Flag.FINAL]
+
+
+def test_a_census_closes_whose_final_batch_was_lost() -> None:
+    """Silent and gone: closed without the final flag. Heard of since or alive: open."""
+    shard = tables()
+    for id_, ts in ((0, 10), (1, 10), (2, 30)):
+        shard.apply(batch(id_, ts=ts), OFFSET_NS)
+    shard.take()
+
+    assert shard.close_missing(np.array([1], "u8"), before_ns=20, now_us=99) == 1
+
+    connections, _ = shard.take()
+
+    assert connections["connect_index"].tolist() == [index_of(0)]
+    assert connections["closed_us"].tolist() == [99]
+    assert connections["flags"].tolist() == [0]
+    assert shard.meters() | {"batches": 0} == {
+        "connections": 2, "batches": 0, "ops": 0, "late": 0, "lost_finals": 1
+    }  # fmt: skip
+    assert shard.close_missing(np.array([1], "u8"), before_ns=20, now_us=99) == 0
+
+
+def test_meters_are_amounts_since_the_last_call() -> None:
+    """But connections, which are those open now."""
+    shard = tables()
+    shard.apply(joined(batch(0, perf=1, path=2), batch(1, perf=1)), OFFSET_NS)
+
+    amounts = {"connections": 2, "batches": 2, "ops": 3, "late": 0, "lost_finals": 0}
+    assert shard.meters() == amounts
+    assert shard.meters() == dict.fromkeys(amounts, 0) | {"connections": 2}
+
+
+def test_tables_grow() -> None:
+    """More connections than there were rows, in one call, all with what they had."""
+    shard = tables()
+    shard.apply(batch(0, perf=1), OFFSET_NS)
+    many = joined(*(batch(id_, perf=id_) for id_ in range(1, 3_000)))
+    shard.apply(many, OFFSET_NS)
+
+    connections, rows = shard.take()
+
+    assert sorted(connections["connect_index"]) == [index_of(id_) for id_ in range(3_000)]
+    assert sizes((connections, rows)) == {"connection": 3_000, "perf": 3_000}
+
+
+def latest(shard: Tables, ticks: list[Batches]) -> dict[Any, bytes]:
+    """What storage shows in the end, by cookie: the last of each connection and of each row."""
+    shown: dict[Any, bytes] = {}
+    cookies: dict[int, int] = {}
+    for batches in ticks:
+        shard.apply(batches, OFFSET_NS)
+        connections, rows = shard.take()
+        for connection in connections:
+            cookie = cookies[int(connection["connect_index"])] = connection["identity"]["cookie"]
+            shown[int(cookie)] = connection.tobytes()[8:]
+        for table, changed in rows.items():
+            for row in changed:
+                shown[table, cookies[int(row["connect_index"])]] = row["block"].tobytes()
+    return shown
+
+
+@given(st.integers(0, 1 << 30), st.integers(1, 60), st.integers(1, 6), st.booleans())
+def test_ticks_and_spread_do_not_change_what_is_stored(
+    seed: int, count: int, ticks: int, with_finals: bool
+) -> None:
+    """One read of everything, or any number of reads in any order: the same in the database."""
+    random = np.random.default_rng(seed)
+    batches = np.frombuffer(random.bytes(count * BATCH.itemsize), BATCH).copy()
+    batches["head"]["flags"] = random.choice([0, Flag.OWNER.value], count)
+    batches["identity"]["start_ns"] = 1_000
+    batches["head"]["id"] = random.integers(0, 4, count)
+    batches["identity"]["cookie"] = batches["head"]["id"]
+    batches["head"]["ts"] = random.integers(1, 1_000, count)
+    batches["head"]["sent"] = np.arange(1, count + 1)
+    for table in random.permutation(np.array([t.value for t in SAMPLED]))[: random.integers(8)]:
+        batches[table]["known"] = (1 << len(stored_in(Table(table)))) - 1
+    if with_finals:
+        batches["head"]["flags"][-4:] |= Flag.FINAL.value
+    mixed = batches[random.permutation(count)]
+    # A close is not handed over before all that was sent before it: finals come in the last tick.
+    final = (mixed["head"]["flags"] & Flag.FINAL.value) != 0
+    parts = np.array_split(mixed[~final], ticks)
+    parts[-1] = joined(mixed[final], parts[-1])
+
+    assert latest(tables(), parts) == latest(tables(), [batches])
+
+
+def test_every_op_of_the_catalogue_is_absolute() -> None:
+    """Tables may take a batch twice or lose one: no sampled variable is sent as a difference."""
+    assert {v.op for t in SAMPLED for v in stored_in(t)} <= {Op.SET, Op.MAX, Op.MIN}

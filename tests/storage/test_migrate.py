@@ -1,0 +1,213 @@
+"""The schema's history: it ends where the catalogue is, and it is applied whole or not at all."""
+
+import argparse
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine
+
+import migrations
+from bpf.errors import StorageError
+from bpf.meters import Run, Snapshot
+from storage import migrate
+from storage.engine import open_readonly, open_writable
+from storage.errors import DatabaseDamagedError, SchemaTooNewError, SchemaTooOldError
+from storage.schema import METADATA, latest_view
+from storage.writer import Writer
+
+REVISIONS = Path(migrations.__file__).parent
+
+ADD_AND_REPLACE = '''"""Add a column, and replace a table that others refer to."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.execute("DROP VIEW latest")
+    with op.batch_alter_table("run", recreate="always") as batch:
+        batch.add_column(sa.Column("note", sa.Text))
+    with op.batch_alter_table("connection", recreate="always") as batch:
+        batch.alter_column("comm", type_=sa.String(64))
+'''
+
+FAIL_HALFWAY = '''"""Make a table, then fail."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.create_table("half", sa.Column("x", sa.Integer))
+    op.execute("DELETE FROM connection")
+    op.execute("INSERT INTO nowhere VALUES (1)")
+'''
+
+ORPHAN = '''"""Lose the rows that others refer to."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.execute("DELETE FROM run")
+'''
+
+AddRevision = Callable[[str], None]
+
+
+@pytest.fixture
+def add_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AddRevision:
+    """Give the program one more revision, 0002."""
+
+    def add(source: str) -> None:
+        newer = tmp_path / "newer 100%"  # a per cent sign means something to configparser
+        shutil.copytree(REVISIONS, newer, ignore=shutil.ignore_patterns("__pycache__"))
+        (newer / "versions" / "0002_next.py").write_text(source)
+        monkeypatch.setattr(migrate, "files", lambda package: newer)
+
+    return add
+
+
+@pytest.fixture
+def engine(database: Path) -> Engine:
+    """A database of this program's schema."""
+    engine = open_writable(database)
+    migrate.upgrade(engine)
+    return engine
+
+
+def definitions(engine: Engine) -> dict[str, str]:
+    """The SQL of every table, index and view, without quotes and layout."""
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_schema"
+            " WHERE sql IS NOT NULL AND name <> 'alembic_version'"
+        )
+        return {name: " ".join(sql.replace('"', "").split()) for name, sql in found}
+
+
+def dump(path: Path) -> list[str]:
+    """All there is in a database, as SQL."""
+    with closing(sqlite3.connect(path)) as plain:
+        return list(plain.iterdump())
+
+
+def test_the_revisions_lead_to_the_schema(engine: Engine, tmp_path: Path) -> None:
+    """Migrating nothing gives, to the letter, what the catalogue gives directly."""
+    direct = open_writable(tmp_path / "direct.db")
+    with direct.begin() as connection:
+        METADATA.create_all(connection)
+        connection.exec_driver_sql(latest_view())
+    assert definitions(engine) == definitions(direct)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_a_blank_database_gets_all_revisions_once(database: Path) -> None:
+    """They are named in their order; a second time there is nothing to do."""
+    engine = open_writable(database)
+    assert migrate.current(engine) is None
+    assert migrate.upgrade(engine)[-1] == migrate.head() == migrate.current(engine)
+    assert migrate.upgrade(engine) == []
+    migrate.check(engine)
+
+
+def test_up_and_down_and_up_again_is_the_same(database: Path) -> None:
+    """Also through Alembic's own command, which developers use on a scratch database."""
+    config = Config(cmd_opts=argparse.Namespace(x=[f"db={database}"]))
+    config.set_main_option("script_location", str(REVISIONS))
+    command.upgrade(config, "head")
+    up = definitions(open_writable(database))
+    command.downgrade(config, "base")
+    assert definitions(open_writable(database)) == {}
+    command.upgrade(config, "head")
+    assert definitions(open_writable(database)) == up
+
+
+def test_an_older_database_is_upgraded_with_its_rows(
+    database: Path, run: Run, make_snapshot: Callable[..., Snapshot], add_revision: AddRevision
+) -> None:
+    """Tables are replaced under the rows that refer to them."""
+    writer = Writer(database, run)
+    writer.write(make_snapshot(23))
+    writer.close("done")
+    add_revision(ADD_AND_REPLACE)
+    with pytest.raises(SchemaTooOldError, match=r"0001.*0002"):
+        migrate.check(open_readonly(database))
+    engine = open_writable(database)
+    assert migrate.upgrade(engine) == ["0002"]
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM connection").scalar() == 23
+        assert connection.exec_driver_sql("SELECT host, note FROM run").one() == (run.host, None)
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").first() is None
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "error"), [(FAIL_HALFWAY, StorageError), (ORPHAN, DatabaseDamagedError)]
+)
+def test_a_migration_that_fails_changes_nothing(
+    database: Path,
+    run: Run,
+    make_snapshot: Callable[..., Snapshot],
+    add_revision: AddRevision,
+    source: str,
+    error: type[Exception],
+) -> None:
+    """All of it is one transaction."""
+    writer = Writer(database, run)
+    writer.write(make_snapshot())
+    writer.close("done")
+    before = dump(database)
+    add_revision(source)
+    with pytest.raises(error):
+        migrate.upgrade(open_writable(database))
+    assert dump(database) == before
+
+
+def test_a_newer_database_is_refused(engine: Engine, database: Path) -> None:
+    """A revision that this program never heard of may mean anything."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    before = dump(database)
+    with pytest.raises(SchemaTooNewError, match="9999"):
+        migrate.upgrade(engine)
+    with pytest.raises(SchemaTooNewError, match="9999"):
+        migrate.check(open_readonly(database))
+    assert dump(database) == before
+
+
+def test_a_writer_refuses_a_newer_database(engine: Engine, database: Path, run: Run) -> None:
+    """Before it adds its run."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaTooNewError):
+        Writer(database, run)
+
+
+def test_migrating_is_quiet(
+    database: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Alembic tells nobody what it does, even if the root logger listens to everything."""
+    caplog.set_level(logging.DEBUG)
+    migrate.upgrade(open_writable(database))
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.name.startswith("alembic")]

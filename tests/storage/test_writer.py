@@ -1,0 +1,430 @@
+"""What the collector hands over is in the database, whole, or nothing of it is."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bpf.catalogue import stored_in
+from bpf.errors import StorageError
+from bpf.meters import METERS, Run, Snapshot
+from bpf.record import Flag, row_dtype
+from bpf.variable import SAMPLED, Table
+from storage import u64
+from storage.engine import open_readonly, open_writable
+from storage.errors import DatabaseFullError, storage_errors
+from storage.writer import Writer
+
+MakeSnapshot = Callable[..., Snapshot]
+
+
+def rows(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    """All rows of a query."""
+    with open_readonly(path).connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(statement)]
+
+
+def select(path: Path, columns: Iterable[str], table: str, rest: str = "") -> list[tuple[Any, ...]]:
+    """Columns of all rows of a table."""
+    return rows(path, f"SELECT {', '.join(columns)} FROM {table} {rest}")  # noqa: S608
+
+
+def one_connection(make_snapshot: MakeSnapshot, **fields: object) -> Snapshot:
+    """A snapshot of one connection with these fields of CONNECTION or of its identity."""
+    snapshot = make_snapshot(1, tables=())
+    for name, value in fields.items():
+        of_identity = name in (snapshot.connections.dtype["identity"].names or ())
+        place = snapshot.connections["identity"] if of_identity else snapshot.connections
+        place[name] = value
+    return snapshot
+
+
+def mapped(address: str) -> list[int]:
+    """16 octets, IPv4 as v4-mapped."""
+    packed = ip_address(address).packed
+    return list(packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed)
+
+
+def test_a_run_is_described(database: Path, run: Run) -> None:
+    """What was asked for and on what machine, and how it ended."""
+    writer = Writer(database, run)
+    assert rows(database, "SELECT ended_us, end_reason FROM run") == [(None, None)]
+    writer.close("SIGTERM")
+    [(started_us, ended_us, reason, tables, filters, unavailable)] = rows(
+        database,
+        "SELECT started_us, ended_us, end_reason, tables, filters, unavailable FROM run",
+    )
+    assert (started_us, reason) == (run.started_us, "SIGTERM")
+    assert ended_us > run.started_us
+    assert (tables, filters, unavailable) == ("perf,path", run.filters, '{"IpTtl": "no hook"}')
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 250])
+def test_every_value_of_every_table_is_stored(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot, count: int
+) -> None:
+    """Under its own name, whether the rows fill whole statements or not."""
+    snapshot = make_snapshot(count, first=10)
+    assert writer.write(snapshot) == count * (1 + len(SAMPLED))
+    for table in SAMPLED:
+        names = [v.name for v in stored_in(table)]
+        found = select(database, ["ConnectIndex", *names], table.value, "ORDER BY 1")
+        assert found == [
+            (row + 1, *(10 + 100 * place + row for place in range(len(names))))
+            for row in range(count)
+        ]
+
+
+def test_meters_are_stored_with_each_snapshot(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """Also with one in which nothing changed."""
+    assert writer.write(make_snapshot(0, tables=())) == 0
+    [found] = select(database, ["run_id", "taken_us", *METERS], "snapshot")
+    assert found == (1, 1_700_000_001_000_000, *range(len(METERS)))
+
+
+def test_only_the_tables_handed_over_get_rows(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """An unchanged table costs nothing."""
+    writer.write(make_snapshot(tables=(Table.PERF,)))
+    assert rows(database, "SELECT count(*) FROM perf") == [(3,)]
+    assert rows(database, "SELECT count(*) FROM stack") == [(0,)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(data=st.data())
+def test_rows_through_the_database_and_back_are_the_identity(
+    database: Path, run: Run, make_snapshot: MakeSnapshot, data: st.DataObject
+) -> None:
+    """Any operands, any of them unknown: what is known comes back, the rest is NULL."""
+    table = data.draw(st.sampled_from(SAMPLED))
+    dtype = row_dtype(table)
+    count = data.draw(st.integers(0, 40))
+    octets = data.draw(st.binary(min_size=count * dtype.itemsize, max_size=count * dtype.itemsize))
+    given_rows = np.frombuffer(octets, dtype).copy()
+    given_rows["connect_index"] = np.arange(count)
+    writer = Writer(database, run)
+    snapshot = replace(make_snapshot(0, tables=()), rows={table: given_rows})
+    writer.write(snapshot)
+    writer.close("done")
+    variables = stored_in(table)
+    newest = "WHERE snapshot_id = (SELECT max(snapshot_id) FROM snapshot) ORDER BY ConnectIndex"
+    found = select(database, [v.name for v in variables], table.value, newest)
+    assert len(found) == count
+    for row, values in zip(given_rows["block"], found, strict=True):
+        for bit, (variable, value) in enumerate(zip(variables, values, strict=True)):
+            if not int(row["known"]) >> bit & 1:
+                assert value is None
+            elif variable.dtype == "u8":
+                assert u64.decode([value])[0] == row[variable.column]
+            else:
+                assert value == row[variable.column]
+
+
+@pytest.mark.parametrize(
+    ("address", "ipv4", "text"),
+    [
+        ("10.0.0.1", True, "10.0.0.1"),
+        ("fd00::1", False, "fd00::1"),
+        ("2001:db8:0:0:1:0:0:1", False, "2001:db8::1:0:0:1"),
+        ("2001:DB8:0:1:1:1:1:1", False, "2001:db8:0:1:1:1:1:1"),
+        ("::", False, "::"),
+    ],
+)
+def test_addresses_are_text_as_people_write_it(
+    database: Path,
+    writer: Writer,
+    make_snapshot: MakeSnapshot,
+    address: str,
+    ipv4: bool,
+    text: str,
+) -> None:
+    """Dotted quads for IPv4 on the wire, RFC 5952 for IPv6."""
+    writer.write(
+        one_connection(
+            make_snapshot,
+            flags=Flag.IPV4 if ipv4 else 0,
+            local_address=mapped(address),
+            rem_address=mapped(address),
+            local_port=40000,
+            rem_port=5001,
+        )
+    )
+    assert rows(
+        database,
+        "SELECT AddressType, LocalAddress, LocalPort, RemAddress, RemPort FROM connection",
+    ) == [(1 if ipv4 else 2, text, 40000, text, 5001)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "origin"),
+    [
+        (Flag.ACTIVE, "active"),
+        (Flag.PASSIVE, "passive"),
+        (Flag.ACTIVE | Flag.BACKFILL, "backfill"),
+        (Flag.PASSIVE | Flag.BACKFILL | Flag.POLLED, "polled"),
+        (Flag(0), "backfill"),
+    ],
+)
+def test_the_flags_say_how_a_connection_came_to_be_known(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot, flags: Flag, origin: str
+) -> None:
+    """Polled before backfill before the handshake's side."""
+    writer.write(one_connection(make_snapshot, flags=flags))
+    assert rows(database, "SELECT origin FROM connection") == [(origin,)]
+
+
+OWNER_COLUMNS = "SELECT pid, pid_start_ns, comm, uid, cgroup_id, netns FROM connection"
+
+
+def test_an_owner_seen_in_process_context_is_stored(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """Process, user, cgroup and namespace."""
+    writer.write(
+        one_connection(
+            make_snapshot,
+            flags=Flag.OWNER,
+            pid=23,
+            pid_start_ns=5,
+            comm=b"iperf3",
+            uid=1000,
+            cgroup=7,
+            netns=4026531840,
+        )
+    )
+    assert rows(database, OWNER_COLUMNS) == [(23, 5, "iperf3", 1000, 7, 4026531840)]
+
+
+def test_an_unknown_owner_is_null(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """Never zero, and never what happened to lie in the fields."""
+    writer.write(
+        one_connection(make_snapshot, flags=0, pid=23, pid_start_ns=5, comm=b"x", uid=2**32 - 1)
+    )
+    assert rows(database, OWNER_COLUMNS) == [(None,) * 6]
+
+
+@pytest.mark.parametrize(
+    ("comm", "text"),
+    [
+        (b"caf\xc3\xa9", "café"),
+        (b"\xff\xfe", "\\xff\\xfe"),
+        (b"a\x1b[2Jb", "a\\x1b[2Jb"),
+        (b"a\nb\tc\x7f", "a\\nb\\tc\\x7f"),
+        ("x\u202ey".encode(), "x\\u202ey"),
+        (b"new\0ldname", "new"),
+        (b"'; DROP TABLE--", "'; DROP TABLE--"),
+    ],
+)
+def test_a_hostile_process_name_is_only_text(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot, comm: bytes, text: str
+) -> None:
+    """Any process can call itself anything; no terminal obeys what is stored."""
+    writer.write(one_connection(make_snapshot, flags=Flag.OWNER, comm=comm))
+    assert rows(database, "SELECT comm FROM connection") == [(text,)]
+
+
+def test_a_connection_is_one_row_that_closes(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """It is written when it opens and again when it has closed."""
+    writer.write(one_connection(make_snapshot))
+    read = "SELECT closed_us, close_reason, lost FROM connection"
+    assert rows(database, read) == [(None, None, 0)]
+    closed = {"closed_us": 9, "flags": Flag.FINAL, "old_state": 9, "lost": 2}
+    writer.write(one_connection(make_snapshot, **closed))
+    assert rows(database, read) == [(9, "closed", 2)]
+
+
+def test_large_connection_fields_keep_their_bits(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """A cookie or cgroup id beyond 2^63 is readable with printf('%u')."""
+    writer.write(one_connection(make_snapshot, cookie=2**64 - 1, cgroup=2**63))
+    assert rows(
+        database, "SELECT printf('%u', cookie), printf('%u', cgroup_id) FROM connection"
+    ) == [(str(2**64 - 1), str(2**63))]
+
+
+def test_a_later_run_goes_on_after_the_largest_index(
+    database: Path, run: Run, make_snapshot: MakeSnapshot
+) -> None:
+    """ConnectIndex names one connection for ever."""
+    writer = Writer(database, run)
+    assert writer.first_index == 0
+    writer.write(make_snapshot(5))
+    writer.close("done")
+    again = Writer(database, run)
+    assert again.first_index == 5
+    again.write(make_snapshot(0))
+    again.close("done")
+    assert rows(database, "SELECT snapshot_id, run_id FROM snapshot") == [(1, 1), (2, 2)]
+
+
+def test_closing_leaves_one_file(database: Path, run: Run, make_snapshot: MakeSnapshot) -> None:
+    """The log is folded into the database, which can then be copied as it is."""
+    writer = Writer(database, run)
+    writer.write(make_snapshot())
+    before = writer.database_bytes()
+    assert before == sum(database.with_name(f"flows.db{s}").stat().st_size for s in ("", "-wal"))
+    writer.close("done")
+    assert list(database.parent.iterdir()) == [database]
+    assert writer.database_bytes() == database.stat().st_size > 0
+
+
+def everything(path: Path) -> list[list[tuple[Any, ...]]]:
+    """The rows of every table that a snapshot writes to."""
+    names = ("snapshot", "connection", *(t.value for t in SAMPLED))
+    return [select(path, ["*"], name, "ORDER BY 1, 2") for name in names]
+
+
+def test_a_fault_in_the_middle_leaves_the_snapshot_before(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """Nothing of it is there, and merged with what is newer it can be written later."""
+    writer.write(make_snapshot(23))
+    before = everything(database)
+    with open_writable(database).begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER fault BEFORE INSERT ON extras BEGIN SELECT RAISE(ABORT, 'fault'); END"
+        )
+    with pytest.raises(StorageError, match="fault"):
+        writer.write(make_snapshot(30, first=1))
+    assert everything(database) == before
+    with open_writable(database).begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER fault")
+    writer.write(make_snapshot(30, first=2))
+    assert rows(database, "SELECT count(*) FROM connection") == [(30,)]
+    assert rows(database, "SELECT count(*) FROM extras") == [(53,)]
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file may grow beyond ``size`` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_cannot_grow_loses_nothing(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """The system refuses to write; what is there stays, and writing goes on when it can."""
+    writer.write(make_snapshot(23))
+    before = everything(database)
+    with file_size_limit(writer.database_bytes()), pytest.raises(StorageError):
+        writer.write(make_snapshot(5000, first=1))
+    assert everything(database) == before
+    writer.write(make_snapshot(5000, first=2))
+    assert rows(database, "SELECT count(*) FROM connection") == [(5000,)]
+
+
+def test_a_full_disk_is_named(database: Path, writer: Writer) -> None:
+    """SQLite's word for it becomes a sentence with a cure."""
+    with open_writable(database).connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        with pytest.raises(DatabaseFullError, match="full") as refused, storage_errors(database):
+            connection.exec_driver_sql("CREATE TABLE big AS SELECT zeroblob(100000)")
+    assert "space" in refused.value.advice
+
+
+def write_for_ever(path: Path, run: Run, make_snapshot: MakeSnapshot) -> None:
+    """A writer that never stops by itself."""
+    writer = Writer(path, run)
+    first = 0
+    while True:
+        writer.write(make_snapshot(2000, first=first))
+        first += 1
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.05, 0.1])
+def test_a_killed_writer_leaves_whole_snapshots(
+    database: Path, run: Run, make_snapshot: MakeSnapshot, delay_seconds: float
+) -> None:
+    """Killed with -9 in the middle of a write: the database is sound, and a new writer goes on."""
+    process = multiprocessing.get_context("fork").Process(
+        target=write_for_ever, args=(database, run, make_snapshot)
+    )
+    process.start()
+    wal = database.with_name("flows.db-wal")
+    while not (wal.exists() and wal.stat().st_size > 1_000_000):  # the second snapshot, at least
+        assert process.is_alive()
+        time.sleep(0.01)
+    time.sleep(delay_seconds)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert rows(database, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(database, "SELECT end_reason FROM run") == [(None,)]
+    [(snapshots,)] = rows(database, "SELECT count(*) FROM snapshot")
+    for table in SAMPLED:
+        assert select(database, ["count(*)"], table.value) == [(2000 * snapshots,)]
+    again = Writer(database, run)
+    assert again.first_index == 2000
+    again.close("done")
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        ("SELECT SegsOut FROM perf WHERE ConnectIndex = 1 ORDER BY snapshot_id", "ux_perf"),
+        ("SELECT SegsOut FROM perf WHERE snapshot_id BETWEEN 2 AND 3", "ix_perf_snapshot_id"),
+        ("SELECT * FROM snapshot WHERE taken_us > 5", "ix_snapshot_taken_us"),
+        ("SELECT * FROM connection WHERE RemPort = 5001", "ix_connection_rem_port"),
+    ],
+)
+def test_history_is_found_without_a_scan(
+    database: Path, writer: Writer, statement: str, index: str
+) -> None:
+    """By connection, by time, by port."""
+    plan = rows(database, f"EXPLAIN QUERY PLAN {statement}")
+    assert [index in step[-1] and "SEARCH" in step[-1] for step in plan] == [True]
+
+
+def test_the_view_takes_the_newest_row_of_each_table(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """Tables change at different times; the view joins what stands."""
+    writer.write(make_snapshot(2))
+    writer.write(make_snapshot(2, first=1000, tables=(Table.PERF,)))
+    perf, path = stored_in(Table.PERF)[0].name, stored_in(Table.PATH)[0].name
+    found = select(database, ["ConnectIndex", perf, path], "latest", "ORDER BY 1")
+    assert found == [(1, 1000, 0), (2, 1001, 1)]
+
+
+def test_a_damaged_page_is_named(database: Path, run: Run, make_snapshot: MakeSnapshot) -> None:
+    """Not an exception of a library, and not a wrong answer."""
+    writer = Writer(database, run)
+    writer.write(make_snapshot(200))
+    writer.close("done")
+    octets = bytearray(database.read_bytes())
+    octets[4096:] = bytes(len(octets) - 4096)
+    database.write_bytes(octets)
+    with pytest.raises(StorageError, match="damaged"):
+        Writer(database, run)
+
+
+def test_an_error_without_a_code_still_has_a_sentence(database: Path) -> None:
+    """As sqlite3 raises it about itself."""
+    with pytest.raises(StorageError, match="closed"), storage_errors(database):
+        raise sqlite3.ProgrammingError("Cannot operate on a closed database.")

@@ -42,6 +42,7 @@ _RING_BYTES_MAX: Final = 4 << 20
 _FINALS_MAX: Final = 8192
 _CLONE_NEWNET: Final = 0x40000000
 _MAP_RINGBUF: Final = 27
+_PR_SET_PDEATHSIG: Final = 1
 _CLOCK_REALTIME_COARSE: Final = 5  # steps once a tick; Python has no name for it
 
 
@@ -150,6 +151,7 @@ def load(request: Request) -> Loaded:
 
 def _child(channel: socket.socket, request: Request) -> None:
     """Never returns; nothing of bcc's own clean-up runs, for it would detach what we hand over."""
+    ct.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     status = 1
     try:

@@ -196,14 +196,25 @@ def _group_id(name: str | None) -> int | None:
         raise UsageError(f"there is no group {name!r}", "name one of /etc/group") from None
 
 
+def _share(path: Path, descriptor: int, group: int) -> None:
+    """Let a group read the database. SQLite gives new side files what the database has."""
+    os.fchown(descriptor, -1, group)
+    os.fchmod(descriptor, 0o640)
+    for suffix in ("-wal", "-shm"):
+        side = path.with_name(path.name + suffix)
+        if side.exists():
+            os.chown(side, -1, group, follow_symlinks=False)
+            if not side.is_symlink():
+                side.chmod(0o640)
+
+
 def _storage(path: Path, group: int | None) -> Callable[[], Callable[[Run], Sink]]:
     """Lock the database now; open it in the writer process, where SQLite then lives alone."""
     from storage.engine import lock  # noqa: PLC0415  (after the options are known to be good)
 
     descriptor = lock(path)
     if group is not None:
-        os.fchown(descriptor, -1, group)
-        os.fchmod(descriptor, 0o640)
+        _share(path, descriptor, group)
 
     def prepare() -> Callable[[Run], Sink]:
         from storage.engine import open_writable  # noqa: PLC0415  (SQLAlchemy: writer only)

@@ -14,8 +14,10 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    Table as SqlTable,
     Text,
+)
+from sqlalchemy import (
+    Table as SqlTable,
 )
 
 from bpf.catalogue import in_table
@@ -68,7 +70,7 @@ CONNECTION = SqlTable(
     Column("RemPort", Integer, nullable=False),
     Column("opened_us", _INTEGER, nullable=False, comment="when the row was made"),
     Column("closed_us", _INTEGER, comment="NULL: not seen to close"),
-    Column("close_reason", Text, comment="closed, reset, refused, timeout …; see storage.closing"),
+    Column("close_reason", Text, comment="closed, aborted, refused, timed out, reset by peer …; see storage.closing"),
     Column("origin", Text, nullable=False, comment="active, passive, backfill or polled"),
     Column("pid", Integer, comment="NULL: never seen in process context"),
     Column("pid_start_ns", _INTEGER),

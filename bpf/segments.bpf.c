@@ -19,7 +19,6 @@ int on_tcp_probe(u64 *ctx)
 	s = estats_meet(sk, tp);
 	if (!estats_is_live(s))
 		return 0;
-	s->dirty = 1;
 	estats_observe(&s->seen, tp);
 	s->seen.reasm_max = estats_max(s->seen.reasm_max, estats_reasm(tp));
 	/* In order, the segment in hand is queued before anyone can look again. */
@@ -29,6 +28,7 @@ int on_tcp_probe(u64 *ctx)
 	/* tcp_mstamp is the clock of the last event here: no clock is read for this. */
 	if (s->life == ESTATS_LIFE_LIVE && tp->tcp_mstamp - s->flushed_us >= ESTATS_FLUSH_US)
 		estats_send(tp, s, &s->seen, 0);
+	s->dirty = 1;	/* what this segment is about to change was not in the batch */
 	return 0;
 }
 

@@ -70,7 +70,7 @@ CONNECTION = SqlTable(
     Column("RemPort", Integer, nullable=False),
     Column("opened_us", _INTEGER, nullable=False, comment="when the row was made"),
     Column("closed_us", _INTEGER, comment="NULL: not seen to close"),
-    Column("close_reason", Text, comment="closed, aborted, refused, timed out, reset by peer …; see storage.closing"),
+    Column("close_reason", Text, comment="closed, aborted, refused …: see storage.closing"),
     Column("origin", Text, nullable=False, comment="active, passive, backfill or polled"),
     Column("pid", Integer, comment="NULL: never seen in process context"),
     Column("pid_start_ns", _INTEGER),
@@ -135,7 +135,7 @@ def latest_view() -> str:
         t = table.value
         columns += [f"{t}.{v.name}" for v in in_table(table)]
         joins.append(
-            f"LEFT JOIN {t} ON {t}.rowid = (SELECT rowid FROM {t} AS n"
+            f"LEFT JOIN {t} ON {t}.rowid = (SELECT rowid FROM {t} AS n"  # noqa: S608  (our names)
             " WHERE n.ConnectIndex = c.ConnectIndex ORDER BY n.snapshot_id DESC LIMIT 1)"
         )
     return "\n".join(

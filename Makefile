@@ -1,0 +1,39 @@
+# Two commands do everything: `make run` and `make test`. Both set up what is missing.
+
+PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench format clean tools
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+run: ## collect into flows.db (as root); ARGS="--duration 20" passes options on
+	@./setup.sh run
+	.venv/bin/estats collect --db flows.db $(ARGS)
+
+test: check ## every check, then every test; as root the kernel tests too; ARGS="-k loss" chooses
+	$(PYTHON) -m pytest -m "" $(ARGS)
+
+check: tools ## format, lint, types, imports between the rooms, generated files
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pyright --pythonpath $(PYTHON)
+	.venv/bin/lint-imports
+	$(PYTHON) -m bpf.generate --check
+
+bench: tools ## measure how many operands one worker applies in a second
+	for connections in 100 1000 10000; do $(PYTHON) -m tests.bench.worker $$connections; done
+
+format: tools ## lay the source out, sort the imports, write the generated files
+	$(PYTHON) -m ruff check --select I --fix
+	$(PYTHON) -m ruff format
+	$(PYTHON) -m bpf.generate
+
+clean: ## remove what was made here, .venv included; databases stay
+	rm -rf .venv build dist *.egg-info .hypothesis .*_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+tools:
+	@./setup.sh test

@@ -1,0 +1,225 @@
+"""The docs are true: what they tell to run runs, and what there is to know is in them."""
+
+import re
+import shlex
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bpf.catalogue import stored_in
+from bpf.errors import EstatsError
+from bpf.meters import METERS, Run, Snapshot
+from bpf.record import CONNECTION, Flag, row_dtype
+from bpf.variable import SAMPLED, Table
+from cli.app import app
+from storage import schema
+from storage.writer import Writer
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+BY_HAND = "\n".join(text for name, text in TEXT.items() if name != "variables.md")
+SECOND = 1_000_000
+
+#: Options that every command has, or that are the shell's business.
+USUAL_OPTIONS = {"--help", "--install-completion", "--show-completion", "--version"}
+
+
+def _blocks(language: str) -> list[Any]:
+    """The fenced blocks of a language, each named by its page and line."""
+    found = []
+    for page in PAGES:
+        text = TEXT[page.name]
+        for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            line = text[: match.start()].count("\n") + 1
+            found.append(pytest.param(match[1], id=f"{page.name}:{line}"))
+    return found
+
+
+def _commands() -> dict[str, set[str]]:
+    """Every command's words, and the long options it takes."""
+
+    def walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, set[str]]]:
+        children: dict[str, Any] = getattr(command, "commands", {})
+        names = chain.from_iterable((*p.opts, *p.secondary_opts) for p in command.params)
+        yield " ".join(words), {name for name in names if name.startswith("--")} - USUAL_OPTIONS
+        for name, child in children.items():
+            yield from walk(child, (*words, name))
+
+    return dict(walk(typer.main.get_command(app), ()))
+
+
+COMMANDS = _commands()
+
+
+def _connections(now: int) -> np.ndarray[Any, Any]:
+    """Two uploads to port 5001 (IPv4, IPv6), a web server's connection, and a closed one."""
+    rows = np.zeros(4, CONNECTION)
+    rows["connect_index"] = 1, 2, 3, 4
+    rows["opened_us"] = now - 120 * SECOND
+    rows["closed_us"][3] = now - 30 * SECOND
+    ours = Flag.ACTIVE | Flag.OWNER
+    rows["flags"] = ours | Flag.IPV4, ours, ours | Flag.IPV4, ours | Flag.IPV4 | Flag.FINAL
+    rows["state"] = 1, 1, 1, 7
+    rows["old_state"][3] = 9
+    who = rows["identity"]
+    who["cookie"] = 1, 2, 3, 4
+    who["comm"] = b"iperf", b"iperf", b"nginx", b"curl"
+    who["pid"] = 100
+    who["local_address"] = who["rem_address"] = [*bytes(10), 255, 255, 192, 0, 2, 7]
+    who["local_address"][1] = who["rem_address"][1] = [0x20, 1, 0x0D, 0xB8, *bytes(11), 7]
+    who["local_port"] = 40000, 40002, 443, 40004
+    who["rem_port"] = 5001, 5001, 50000, 80
+    return rows
+
+
+def _rows(table: Table, step: int) -> np.ndarray[Any, Any]:
+    """All variables of the four connections, each larger at every step."""
+    rows = np.zeros(4, row_dtype(table))
+    rows["connect_index"] = 1, 2, 3, 4
+    rows["block"]["known"] = (1 << len(stored_in(table))) - 1
+    for v in stored_in(table):
+        rows["block"][v.column] = [(step + 1) * (v.id + i) for i in range(4)]
+    if table is Table.PERF:
+        rows["block"]["cur_rwin_rcvd"] = 1
+    return rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a flows.db of three snapshots in the last two minutes."""
+    folder = tmp_path_factory.mktemp("docs")
+    now = time.time_ns() // 1000
+    run = Run(
+        started_us=now - 121 * SECOND,
+        host="host",
+        kernel="6.1",
+        boot_id="boot",
+        version="0.1.0",
+        source="bpf",
+        interval_us=SECOND,
+        flush_us=SECOND // 10,
+        shards=2,
+        tables=tuple(t.value for t in SAMPLED),
+        filters="{}",
+        unavailable={},
+    )
+    writer = Writer(folder / "flows.db", run)
+    for step, age in enumerate((110, 70, 5)):
+        writer.write(
+            Snapshot(
+                cut_ns=step,
+                taken_us=now - age * SECOND,
+                interval_us=SECOND,
+                meters=dict.fromkeys(METERS, 0),
+                connections=_connections(now),
+                rows={t: _rows(t, step) for t in SAMPLED},
+            )
+        )
+    writer.close("finished")
+    return folder
+
+
+@pytest.mark.parametrize("statement", _blocks("sql"))
+def test_every_sql_example_answers(statement: str, folder: Path) -> None:
+    """As written, against a database in which there is something to find."""
+    with closing(sqlite3.connect(folder / "flows.db")) as database:
+        assert database.execute(statement).fetchall()
+
+
+@pytest.mark.parametrize("block", _blocks("sh"))
+def test_every_shell_example_answers(
+    block: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As written, in a folder that has a flows.db."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("ESTATS_DB", raising=False)
+    for line in block.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        program, *arguments = shlex.split(line)
+        if Path(program).name == "estats":
+            answer = CliRunner().invoke(app, arguments, catch_exceptions=False)
+            assert answer.exit_code == 0, line
+            assert answer.stdout.strip(), line
+            assert "no connection matches" not in answer.stderr, line
+        else:
+            assert program == "sqlite3", line
+            ran = subprocess.run([program, *arguments], capture_output=True, check=True)
+            assert ran.stdout, line
+
+
+def test_every_command_in_the_docs_exists() -> None:
+    """A renamed command is renamed in the docs, too."""
+    spoken_of = set(re.findall(r"estats ([a-z]+(?: (?:upgrade|check|info))?)", _code(BY_HAND)))
+
+    assert spoken_of <= set(COMMANDS)
+
+
+def test_every_option_in_the_docs_exists() -> None:
+    """And so is an option."""
+    spoken_of = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", _code(BY_HAND)))
+
+    assert spoken_of <= set().union(*COMMANDS.values()) | USUAL_OPTIONS | {"--check"}
+
+
+@pytest.mark.parametrize("command", [words for words in COMMANDS if words])
+def test_every_command_is_in_the_docs(command: str) -> None:
+    """What is not written down is not found."""
+    assert f"estats {command}" in re.sub(r"\s+", " ", BY_HAND)
+
+
+@pytest.mark.parametrize("command", [words for words, options in COMMANDS.items() if options])
+def test_every_option_is_in_the_docs(command: str) -> None:
+    """Those of ``estats collect`` on the page about collecting, all others where one asks."""
+    page = TEXT["collecting.md" if command == "collect" else "query.md"]
+
+    assert {option for option in COMMANDS[command] if f"`{option}" not in page} == set()
+
+
+def test_every_column_of_ours_is_in_the_docs() -> None:
+    """The catalogue's are on the generated page; these are written by hand."""
+    names = {c.name for c in schema.CONNECTION.columns} | METERS.keys()
+    tables = {t.name for t in schema.METADATA.sorted_tables}
+
+    assert {n for n in names | tables if f"`{n}`" not in TEXT["schema.md"]} == set()
+
+
+def test_every_exit_code_is_in_the_docs() -> None:
+    """Scripts rely on them."""
+    codes = {kind.exit_code for kind in EstatsError.__subclasses__()}
+
+    assert {code for code in codes if f"\n| {code} |" not in TEXT["collecting.md"]} == set()
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    """The first thing anybody types."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    assert set(re.findall(r"\bmake ([a-z]+)", _code(BY_HAND))) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """Within the project; other sites are not asked."""
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT[page.name]):
+        assert (page.parent / target).exists(), target
+
+
+def _code(text: str) -> str:
+    """What a page shows as code: fenced, indented, and within backticks."""
+    fenced = re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"^```\w*\n.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"^ {4}.*$", rest, re.MULTILINE)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", rest)]
+    return "\n".join([*fenced, *indented, *spans])

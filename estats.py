@@ -33,9 +33,12 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    from cli.app import run  # noqa: PLC0415  (only now the room is known to be ours)
+    try:
+        from cli.app import run  # noqa: PLC0415  (only now the room is known to be ours)
 
-    return run()
+        return run()
+    except KeyboardInterrupt:  # before the command line could take it
+        return 130
 
 
 if __name__ == "__main__":

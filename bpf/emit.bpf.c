@@ -30,6 +30,7 @@ static __always_inline void estats_offered(struct tcp_sock *tp, struct estats_so
 	s->flushed_us = tp->tcp_mstamp;
 	s->seen.write_seq = tp->write_seq;
 	s->seen.copied_seq = tp->copied_seq;
+	s->seen.snd_una = tp->snd_una;
 	/* The sweep of another CPU may count at the same time. */
 	__sync_fetch_and_add(&s->sent, 1);
 }

@@ -229,7 +229,9 @@ static __always_inline void estats_fill_handshake(struct estats_stack *b, struct
 	ESTATS_PUT(b, stack, win_scale_rcvd, tp->rx_opt.wscale_ok ? tp->rx_opt.snd_wscale : -1);
 	ESTATS_PUT(b, stack, time_stamps,
 		   estats_negotiated(tp->rx_opt.tstamp_ok, net->ipv4.sysctl_tcp_timestamps));
-	ESTATS_PUT(b, stack, ecn, estats_negotiated(tp->ecn_flags & 1, ecn));
+	/* Who declined depends on who opened, which a backfilled row does not know. */
+	if (tp->ecn_flags & 1 || !(s->flags & ESTATS_FLAG_BACKFILL))
+		ESTATS_PUT(b, stack, ecn, estats_negotiated(tp->ecn_flags & 1, ecn));
 	ESTATS_PUT(b, stack, will_send_sack, estats_negotiated(sack, net->ipv4.sysctl_tcp_sack));
 	ESTATS_PUT(b, stack, will_use_sack, estats_negotiated(sack, net->ipv4.sysctl_tcp_sack));
 	/* Either side's octets number from its SYN; our own is acknowledged in

@@ -13,21 +13,22 @@ static __always_inline void estats_own(struct estats_socket *s)
 	s->flags |= ESTATS_FLAG_OWNER;
 }
 
-/* Once a connection's tuple is known: is it asked for at all? */
-static __always_inline u8 estats_admit(struct tcp_sock *tp)
+/* Is it asked for at all? Asked again until the answer can be known: connect()
+ * enters SYN_SENT before it picks a local port, and an accepted connection has
+ * no owner before its first read. The answer is the same whoever asks first.
+ */
+static __always_inline void estats_decide(struct tcp_sock *tp, struct estats_socket *s)
 {
 	struct estats_identity who = {};
 
+	if (s->life != ESTATS_LIFE_PENDING || !tp->inet_conn.icsk_inet.inet_sport)
+		return;
 	estats_fill_tuple(&who, tp);
 	if (!estats_wants_tuple(&who))
-		return ESTATS_LIFE_IGNORED;
-	return ESTATS_FILTERS_OWNER ? ESTATS_LIFE_PENDING : ESTATS_LIFE_LIVE;
-}
-
-/* Once its owner is known. Without such a filter nothing is ever pending. */
-static __always_inline void estats_admit_owner(struct estats_socket *s)
-{
-	if (s->life == ESTATS_LIFE_PENDING)
+		s->life = ESTATS_LIFE_IGNORED;
+	else if (!ESTATS_FILTERS_OWNER)
+		s->life = ESTATS_LIFE_LIVE;
+	else if (s->flags & ESTATS_FLAG_OWNER)
 		s->life = estats_wants_owner(s->pid, s->comm) ? ESTATS_LIFE_LIVE :
 								ESTATS_LIFE_IGNORED;
 }
@@ -72,7 +73,8 @@ static __always_inline struct estats_socket *estats_open(struct sock *sk, struct
 	if (s->life != ESTATS_LIFE_NEW && s->life != ESTATS_LIFE_CLOSED)
 		return s;
 	estats_identify(sk, s, flags);
-	s->life = estats_admit(tp);
+	s->life = ESTATS_LIFE_PENDING;
+	estats_decide(tp, s);
 	if (flags & ESTATS_FLAG_BACKFILL) {
 		s->handshaken = estats_sock(tp)->__sk_common.skc_state != ESTATS_TCP_SYN_SENT;
 		s->seen.data_octets_in = tp->bytes_received;
@@ -112,7 +114,7 @@ static __always_inline void estats_connecting(struct sock *sk, struct tcp_sock *
 	if (!s || s->life == ESTATS_LIFE_IGNORED)
 		return;
 	estats_own(s);
-	estats_admit_owner(s);
+	estats_decide(tp, s);
 }
 
 int on_inet_sock_set_state(u64 *ctx)
@@ -141,6 +143,7 @@ int on_inet_sock_set_state(u64 *ctx)
 		s = estats_meet(sk, tp);
 	if (!s)
 		return 0;
+	estats_decide(tp, s);
 	if (state == ESTATS_TCP_CLOSE) {
 		estats_closed(tp, s, old_state);
 		return 0;
@@ -160,13 +163,16 @@ int on_tcp_rcv_space_adjust(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct estats_socket *s = sockets.sk_storage_get(sk, 0, 0);
+	struct tcp_sock *tp;
 
 	if (!estats_is_live(s))
 		return 0;
 	s->dirty = 1;
 	if (!(s->flags & ESTATS_FLAG_OWNER) && sk->sk_lock.owned) {
 		estats_own(s);
-		estats_admit_owner(s);
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (tp)
+			estats_decide(tp, s);
 	}
 	return 0;
 }

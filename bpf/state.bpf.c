@@ -30,6 +30,8 @@
 #define ESTATS_UNKNOWN_UID		0xffffffff
 /* What an unlimited amount of octets is shown as. */
 #define ESTATS_SATURATED		0xffffffff
+/* Longer than a segment takes to be processed once its clock was read. */
+#define ESTATS_SETTLED_NS		1000000
 
 /* enum tcp_state is anonymous in some kernels' BTF, so its values are ours. */
 enum estats_tcp_state {
@@ -49,7 +51,7 @@ enum estats_tcp_state {
 
 enum estats_life {
 	ESTATS_LIFE_NEW = 0,	/* memory just given by the storage map */
-	ESTATS_LIFE_PENDING,	/* wanted if its owner is: nothing is sent yet */
+	ESTATS_LIFE_PENDING,	/* not known yet whether it is wanted: nothing is sent */
 	ESTATS_LIFE_LIVE,
 	ESTATS_LIFE_IGNORED,	/* filtered out: every hook leaves at once */
 	ESTATS_LIFE_CLOSED,	/* the final batch was offered */
@@ -102,6 +104,7 @@ struct estats_seen {
 	 */
 	u32 write_seq;
 	u32 copied_seq;
+	u32 snd_una;
 };
 
 struct estats_socket {

@@ -4,6 +4,13 @@
  * look at the sockets that were open before us.
  */
 
+/* An event, or a gauge that moved without one. */
+static __always_inline bool estats_has_news(struct tcp_sock *tp, struct estats_socket *s)
+{
+	return s->dirty || s->seen.write_seq != tp->write_seq ||
+	       s->seen.copied_seq != tp->copied_seq || s->seen.snd_una != tp->snd_una;
+}
+
 /* Every namespace, without the sockets' locks: the hooks' state is copied, so
  * that a sample seen here is seen again, and counted once, by the next hook.
  * Writes one octet for each socket that has to wait for room in its ring.
@@ -16,15 +23,13 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct tcp_sock *tp;
 	u8 waiting = 1;
 
-	if (!sk || !s || s->life != ESTATS_LIFE_LIVE)
+	if (!sk || !estats_is_live(s))
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	if (!s->dirty && s->seen.write_seq == tp->write_seq && s->seen.copied_seq == tp->copied_seq)
-		return 0;
-	/* bind() and the tuple come after the first state change of a connect(). */
-	if (!tp->inet_conn.icsk_inet.inet_sport)
+	estats_decide(tp, s);
+	if (s->life != ESTATS_LIFE_LIVE || !estats_has_news(tp, s))
 		return 0;
 	if (estats_is_ring_busy(s)) {
 		bpf_seq_write(ctx->meta->seq, &waiting, sizeof(waiting));
@@ -34,6 +39,9 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (s->handshaken)
 		estats_observe(&seen, tp);
 	estats_send(tp, s, &seen, ESTATS_FLAG_SWEPT);
+	/* A segment may be in the middle of its processing on another CPU. */
+	if (bpf_ktime_get_ns() - tp->tcp_mstamp * 1000 < ESTATS_SETTLED_NS)
+		s->dirty = 1;
 	return 0;
 }
 

@@ -14,7 +14,7 @@ from tests.kernel.traffic import Pair, pair
 pytestmark = pytest.mark.kernel
 
 FIRST, SECOND = 7401, 7402  # ports of the two servers
-EACH = 3  # connections to each of them
+EACH = 4  # connections to each of them (even, as the kernel wants ranges of ports)
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ OPTIONS = {
     "pid": ["--pid", "{pid}"],
     "comm": ["--comm", "kt-server"],
     "perf": ["--tables", "perf"],
+    "picked": ["--sport", "45001"],
 }
 
 
@@ -54,6 +55,9 @@ def filtered(tmp_path_factory: pytest.TempPathFactory, net: Net) -> Iterator[Fil
             undo.callback(collectors[name].destroy)
         for collector in collectors.values():
             collector.ready()
+        # As many local ports as connections: each is picked once for each server.
+        net.client.sysctl("net.ipv4.ip_local_port_range", f"45001 {45000 + EACH}")
+        undo.callback(net.client.sysctl, "net.ipv4.ip_local_port_range", "32768 60999")
         first.open(net.server, 4, FIRST, EACH)
         second.open(net.server, 6, SECOND, EACH)
         for both in (first, second):
@@ -98,6 +102,11 @@ def test_a_filter_keeps_what_it_names_and_nothing_else(
     base = filtered.bases[name]
     assert base.value("SELECT count(*) FROM connection WHERE closed_us IS NULL") == 0
     assert base.lost() == 0
+
+
+def test_a_local_port_that_connect_picked_is_filtered_like_any_other(filtered: Filtered) -> None:
+    """The kernel picks it after the connection has entered SYN_SENT."""
+    assert ends(filtered.bases["picked"]) == {CLIENT_1: 1, CLIENT_2: 1}
 
 
 def test_a_table_that_was_not_asked_for_stays_empty(filtered: Filtered) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bpf.errors import CollectorError
+from bpf.errors import CollectorError, EstatsError
 
 Array = npt.NDArray[Any]
 
@@ -60,10 +60,14 @@ class Channel:
             for fd in fds:
                 os.close(fd)
 
+    def send_error(self, error: EstatsError) -> None:
+        """Send what went wrong, in place of a message: the other end's ``receive`` raises it."""
+        self.send({"error": (error.message, error.advice, error.exit_code)})
+
     def receive(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Wait for one message; its arrays are bytes (u1), to be viewed as what they are.
 
-        Raises CollectorError if the other end is gone.
+        Raises CollectorError if the other end is gone, and the error that it sent.
         """
         try:
             words, fds, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES_MAX, 1)
@@ -72,6 +76,11 @@ class Channel:
         if not words:
             raise CollectorError("a process of the collector is gone")
         message: dict[str, Any] = json.loads(words)
+        if "error" in message:
+            text, advice, exit_code = message["error"]
+            error = EstatsError(text, advice)
+            error.exit_code = exit_code
+            raise error
         sizes: dict[str, int] = message.pop("arrays")
         data = np.zeros(0, "u1")
         if fds:

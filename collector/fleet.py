@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from bpf.errors import EnvironmentLacksError
+from bpf.errors import EnvironmentLacksError, EstatsError
 from bpf.loader import Loaded, Request, load
 from bpf.meters import Run
 from bpf.record import batch_dtype
@@ -89,6 +90,7 @@ def _load(settings: Settings, source: Source, watch: Watch) -> Loaded | None:
         shards=settings.shards,
         flush_us=settings.flush_us,
         filters=settings.filters,
+        rtt_threshold_us=settings.rtt_threshold_us,
     )
     try:
         loaded = load(request)
@@ -130,11 +132,15 @@ def _start_workers(
     for shard in range(run.shards):
 
         def work(orders: Channel, writer: Channel, shard: int = shard) -> None:
-            sources = _sources(settings, loaded, recording, shard, run.shards)
-            if loaded:
-                loaded.keep_shard(shard)
-            shard_tables = Tables(tables, first_index, run.shards, shard)
-            Worker(shard, sources, shard_tables, orders, writer, supervisor.recorder).run()
+            try:
+                sources = _sources(settings, loaded, recording, shard, run.shards)
+                if loaded:
+                    loaded.keep_shard(shard)
+                shard_tables = Tables(tables, first_index, run.shards, shard)
+                Worker(shard, sources, shard_tables, orders, writer, supervisor.recorder).run()
+            except EstatsError as e:
+                writer.send_error(e)
+                signal.pause()  # the supervisor hears of it from the writer, and ends all
 
         supervisor.add_worker(shard, work)
 

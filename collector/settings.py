@@ -18,7 +18,8 @@ class Settings:
     """One run of the collector.
 
     ``interval_us`` between two snapshots; ``flush_us`` the least time between two batches of a
-    connection, in microseconds. ``duration_us`` None: until told to stop. ``record`` and
+    connection, in microseconds. ``duration_us`` None: until told to stop. RTT samples
+    above ``rtt_threshold_us`` count as high. ``record`` and
     ``replay`` are paths of recordings, to write and to read.
     """
 
@@ -27,12 +28,15 @@ class Settings:
     interval_us: int = 1_000_000
     flush_us: int = 250_000
     duration_us: int | None = None
+    rtt_threshold_us: int = 100_000
     filters: Filters = field(default_factory=Filters)
     record: Path | None = None
     replay: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError for what no run can be."""
+        if self.record and self.replay:
+            raise UsageError("a replay is not recorded", "copy the recording instead")
         if not self.tables:
             raise UsageError("no table is chosen", "name one of " + ", ".join(table_names()))
         if not 1 <= self.shards <= SHARDS_MAX:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from bpf.errors import CollectorError, EstatsError
+from bpf.errors import CollectorError
 from bpf.loader import Loaded
 from bpf.meters import Run
 from collector.channel import Array, Channel
@@ -100,15 +100,11 @@ class Writer:
         return cls(child, ours, parts)
 
     def answer(self) -> dict[str, Any]:
-        """Its next message; raises the error it met."""
+        """Its next message; raises the error that it or a worker met."""
         try:
             message, _ = self.channel.receive()
         except CollectorError:
             raise CollectorError("the writer process died") from None
-        if "message" in message:
-            error = EstatsError(message["message"], message["advice"])
-            error.exit_code = message["exit_code"]
-            raise error
         return message
 
     def begin(self, run: Run) -> int:
@@ -132,6 +128,7 @@ class Supervisor:
     orders: list[Channel] = field(default_factory=list[Channel])
     loaded: Loaded | None = None
     recorder: Recorder | None = None
+    _replaying: bool = False
     _counters: Counters | None = None
     _counted: dict[str, int] = field(default_factory=dict[str, int])
     _sums: dict[str, int] = field(default_factory=dict[str, int])
@@ -171,6 +168,9 @@ class Supervisor:
 
     def replay(self, cuts: Sequence[Cut], stop: Stop) -> str:
         """The cuts of a recording, as fast as they can be applied."""
+        self._replaying = True
+        if cuts:  # the clock is that of the host that recorded
+            self._last_cut_ns = cuts[0].cut_ns
         for cut in cuts:
             self._snapshot_at(cut, {}, last=False)
             if stop.reason is not None:
@@ -203,17 +203,25 @@ class Supervisor:
             if not select.select([child], [], [], _STOP_SECONDS)[0]:
                 child.kill()
             child.wait()
+        self._close()
 
     def abandon(self) -> None:
         """After an error: the workers first, so that the writer can end the run by itself."""
         for child in self.workers:
             child.kill()
             child.wait()
-        for channel in (self.writer.channel, *self.orders):
-            channel.close()
+        self._close()
         if not select.select([self.writer.child], [], [], _STOP_SECONDS)[0]:
             self.writer.child.kill()
         self.writer.child.wait()
+
+    def _close(self) -> None:
+        """Our ends of all channels, and the recording."""
+        for channel in (self.writer.channel, *self.writer.parts, *self.orders):
+            channel.close()
+        if self.recorder:
+            self.recorder.close()
+            self.recorder = None
 
     def _snapshot_at(
         self,
@@ -229,7 +237,7 @@ class Supervisor:
         order = {
             **place,
             "census_ns": live[0] if live else 0,
-            "replayed": self.loaded is None and self.recorder is None,
+            "replayed": self._replaying,
         }
         for channel in self.orders:
             channel.send(order, {"live": live[1]} if live else {})

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bpf.errors import CollectorError, EstatsError
+from bpf.errors import CollectorError, EstatsError, StorageError
 from bpf.meters import METERS, Run, Snapshot
 from bpf.record import CONNECTION, row_dtype
 from bpf.variable import Table
@@ -62,11 +62,18 @@ def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]
         sink.close(closing["reason"])
         supervisor.send({"closed": True, "bytes": sink.database_bytes()})
     except CollectorError:  # the supervisor has given up, or a worker is gone
-        if sink is not None:
-            sink.close("a process of the collector died")
-    except EstatsError as e:
+        _end(sink, "a process of the collector died")
+    except EstatsError as e:  # storage's, or one that a worker sent in place of its part
         with suppress(CollectorError):
-            supervisor.send({"message": e.message, "advice": e.advice, "exit_code": e.exit_code})
+            supervisor.send_error(e)
+        _end(sink, e.message)
+
+
+def _end(sink: Sink | None, reason: str) -> None:
+    """End the run, if it was begun and storage is not what failed."""
+    if sink is not None:
+        with suppress(StorageError):
+            sink.close(reason)
 
 
 def _run_of(values: dict[str, Any]) -> Run:

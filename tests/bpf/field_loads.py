@@ -1,7 +1,7 @@
 """Run in a process of its own, for LLVM stays: what BCC makes of reads of kernel fields.
 
-Reads ``[[struct, path, is_address], …]`` from stdin; writes the stand-in tree's header and, for each
-field, the instructions of a function that reads it, in hexadecimal.
+Reads ``[[struct, path, is_address], …]`` from stdin; writes the stand-in tree's header and, for
+each field, the instructions of a function that reads it, in hexadecimal.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ def main() -> None:
                 f"u64 read_{i}(u64 *ctx) {{ struct {struct} *p = (struct {struct} *)ctx[0];"
                 f" return (u64){'&' if is_address else ''}p->{path}; }}"
                 for i, (struct, path, is_address) in enumerate(fields)
-            ),
+            ).encode(),
             cflags=FLAGS,
         )
     codes = [module.dump_func(f"read_{i}".encode()).hex() for i in range(len(fields))]

@@ -58,7 +58,9 @@ def test_a_type_is_printed_with_all_it_needs(btf: Btf) -> None:
     assert "typedef __u8 u8;" in text
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no types at all", b"\x9f\xeb\x01\x00" + bytes(20)])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"no types at all", b"\x9f\xeb\x01\x00" + bytes(20)]
+)
 def test_a_kernel_without_types_is_told_with_its_cure(
     tmp_path: Path, content: bytes | None
 ) -> None:

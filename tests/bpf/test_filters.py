@@ -1,6 +1,7 @@
 """Filters decide in the kernel as they do in user space, and refuse what no connection can be."""
 
 import ctypes as ct
+import os
 import subprocess
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -194,6 +195,13 @@ def test_what_is_no_network_is_refused(text: str) -> None:
 
     assert repr(text) in refusal.value.message
     assert "10.0.0.0/8" in refusal.value.advice
+
+
+def test_a_name_that_is_no_text_is_its_bytes() -> None:
+    """As Python hands over an argument in another encoding than the terminal's."""
+    latin1 = Filters(comms=(os.fsdecode(b"caf\xe9"),))
+
+    assert f"{int.from_bytes(b'caf' + bytes([0xE9]), 'little')}ULL" in c_source(latin1)
 
 
 def test_the_run_remembers_what_was_asked_for() -> None:

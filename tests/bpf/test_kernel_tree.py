@@ -35,7 +35,7 @@ POINTERS = {
     "th": "tcphdr",
 }
 #: Pointers to what is ours, and to contexts, which the verifier translates.
-OTHERS = {"b", "batch", "block", "c", "ctx", "meta", "ip", "n", "s", "skb", "who"}
+OTHERS = {*("b", "batch", "block", "c", "ctx", "e", "h", "ip", "l", "meta", "n", "s", "skb", "who")}
 
 #: Addresses of the imagined struct and of the context that points to it.
 BASE, CONTEXT = 0x10_0000, 0x1000
@@ -188,7 +188,7 @@ def test_the_header_measures_what_it_declares(compiled: Compiled, tmp_path: Path
 
 def syntax_errors(header: Path) -> str:
     """What gcc has against it."""
-    command = ["gcc", "-std=gnu11", "-fsyntax-only", "-w", "-x", "c", header]
+    command = ["gcc", "-std=gnu11", "-fsyntax-only", "-w", "-x", "c", str(header)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
@@ -244,7 +244,8 @@ def test_a_whole_word_of_padding_gets_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["\tlong: 32;", "\tint: 16;", "\tlong unsigned int used: 64;", "\tu8 flag: 1;", "long: 64;"]
+    "line",
+    ["\tlong: 32;", "\tint: 16;", "\tlong unsigned int used: 64;", "\tu8 flag: 1;", "long: 64;"],
 )
 def test_other_fields_keep_their_width(line: str) -> None:
     """A part of a word, and what has a name already, stay bit-fields."""

@@ -72,7 +72,7 @@ def test_a_run_before_another_that_has_no_end_was_killed(
         ("SmoothedRTTUs", "this kernel has none (run 1)"),
         ("SmoothedRTT", "this kernel has none (run 1)"),
         ("State", "the stack table was not collected"),
-        ("CongSignals", "not collected yet"),
+        ("SynRcvd", "not collected yet"),
         ("SegsOut", None),
         ("LocalPort", None),
     ],

@@ -1,0 +1,49 @@
+"""The rows of programs and the programs themselves are the same list."""
+
+import re
+from pathlib import Path
+
+from bpf.catalogue import BY_NAME
+from bpf.probes import OPTIONAL_FIELDS, PROBES, Hook
+from bpf.variable import SAMPLED
+
+BPF = Path(__file__).parents[2] / "bpf"
+TEXT = "\n".join(path.read_text() for path in sorted(BPF.glob("*.bpf.c")))
+
+PACKETS = (Hook.INGRESS, Hook.EGRESS)
+
+
+def test_every_program_has_a_row_and_every_row_a_program() -> None:
+    """A program without a row would never be attached; a row without one fails only at start."""
+    assert sorted(re.findall(r"^int (on_\w+)\(", TEXT, re.MULTILINE)) == sorted(
+        probe.function for probe in PROBES
+    )
+
+
+def test_a_program_is_named_for_what_it_hooks() -> None:
+    """A tracepoint by its own name; the 15 bytes that the kernel keeps tell the programs apart."""
+    for probe in PROBES:
+        if probe.hook is Hook.TRACEPOINT:
+            assert probe.function == f"on_{probe.target}"
+        assert bool(probe.target) is (probe.hook not in PACKETS)
+    names = [probe.function[:15] for probe in PROBES]
+    assert len(set(names)) == len(names)
+
+
+def test_every_table_has_what_its_connections_need() -> None:
+    """They appear, are swept, and close, whatever is masked out."""
+    whole = {"on_inet_sock_set_state", "on_tcp_probe", "on_tcp_rcv_space_adjust"}
+    whole |= {"on_backfill", "on_sweep", "on_census"}
+
+    assert whole <= {probe.function for probe in PROBES if probe.tables == SAMPLED}
+    assert all(probe.tables and set(probe.tables) <= set(SAMPLED) for probe in PROBES)
+
+
+def test_an_optional_field_is_read_only_where_it_is_there() -> None:
+    """Between the condition that the loader defines and its end; and it feeds a variable."""
+    for (struct, field), variable in OPTIONAL_FIELDS.items():
+        guarded = re.findall(
+            rf"#ifdef ESTATS_FIELD_{struct}_{field}\n(.*?)#endif", TEXT, flags=re.DOTALL
+        )
+        assert sum(text.count(f"->{field}") for text in guarded) == TEXT.count(f"->{field}") > 0
+        assert variable.lower() in BY_NAME

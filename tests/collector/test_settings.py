@@ -1,0 +1,47 @@
+"""Settings are what a run can be, or a sentence that says why not."""
+
+from typing import Any
+
+import pytest
+
+from bpf.errors import UsageError
+from bpf.variable import SAMPLED
+from collector.settings import (
+    FLUSH_US_MIN,
+    INTERVAL_US_MIN,
+    SHARDS_MAX,
+    Settings,
+    table_names,
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"tables": ()}, "table"),
+        ({"shards": 0}, "--shards 0"),
+        ({"shards": SHARDS_MAX + 1}, f"--shards {SHARDS_MAX + 1}"),
+        ({"interval_us": INTERVAL_US_MIN - 1}, "--interval"),
+        ({"flush_us": FLUSH_US_MIN - 1}, "--flush-interval"),
+        ({"duration_us": 0}, "--duration"),
+        ({"duration_us": -1}, "--duration"),
+    ],
+)
+def test_what_no_run_can_be_is_refused(wrong: dict[str, Any], named: str) -> None:
+    """The sentence names the option."""
+    with pytest.raises(UsageError) as refusal:
+        Settings(**wrong)
+
+    assert named in refusal.value.message
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    """The smallest and the largest of everything."""
+    Settings(shards=1, interval_us=INTERVAL_US_MIN, flush_us=FLUSH_US_MIN, duration_us=1)
+    Settings(shards=SHARDS_MAX, duration_us=None)
+
+
+def test_all_tables_are_collected_unless_told_otherwise() -> None:
+    """And each can be named."""
+    assert Settings().tables == SAMPLED
+    assert table_names() == [table.value for table in SAMPLED]

@@ -1,0 +1,301 @@
+"""The processes together: the same rows however they are spread, and an end that is in order."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bpf.errors import EstatsError, StorageError
+from bpf.meters import Run, Snapshot
+from bpf.record import Flag, batch_dtype, known_bit
+from bpf.variable import Table
+from collector.fleet import Source
+from collector.recording import Recorder
+from collector.settings import Settings
+from collector.supervisor import Progress, Stop
+from collector.writing import Sink
+from storage.writer import Writer
+from tests.collector.running import DIAG, Collected, children
+
+TABLES = (Table.TUNE, Table.EXTRAS)
+BATCH = batch_dtype(TABLES)
+SECOND = 1_000_000_000
+START_US = 1_700_000_000_000_000
+CUTS = 4
+CONNECTIONS = 23
+
+RUN = Run(
+    started_us=START_US,
+    host="far",
+    kernel="6.18",
+    boot_id="b",
+    version="0.0.9",
+    source="bpf",
+    interval_us=1_000_000,
+    flush_us=100_000,
+    shards=1,
+    tables=tuple(table.value for table in TABLES),
+    filters="{}",
+    unavailable={},
+)
+
+Array = npt.NDArray[Any]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Neither a process nor a handler of signals, whatever happened."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = children()
+    yield
+    assert children() == before
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+@pytest.fixture
+def collected(tmp_path: Path) -> Collected:
+    """Into a database that is not there yet."""
+    return Collected(tmp_path / "flows.db")
+
+
+def batches(cut: int) -> Array:
+    """One cut's news of every connection that has any: most of them twice, some their last."""
+    made = []
+    for cookie in range(1, CONNECTIONS + 1):
+        if cut and cookie % (cut + 1) == 0:
+            continue  # silent, or closed
+        for half in (1, 2):
+            batch = np.zeros(1, BATCH)
+            batch["head"]["ts"] = cut * SECOND + half * 1000 + cookie
+            batch["head"]["id"], batch["head"]["sent"] = cookie, 2 * cut + half
+            batch["head"]["flags"] = Flag.IPV4
+            batch["identity"]["cookie"], batch["identity"]["start_ns"] = cookie, cookie
+            batch["extras"]["known"] = 1 << known_bit(Table.EXTRAS, "priority")
+            batch["extras"]["priority"] = cookie * 100 + cut * 10 + half
+            made.append(batch)
+        if cut == CUTS - 1 and cookie % 5 == 0:
+            batch["head"]["flags"] = Flag.IPV4 | Flag.FINAL
+    return np.frombuffer(b"".join(batch.tobytes() for batch in made), BATCH)
+
+
+def record(path: Path, shards: int) -> None:
+    """A recording as a collector with so many shards would make it."""
+    recorder = Recorder(path, replace(RUN, shards=shards))
+    for cut in range(CUTS):
+        news = batches(cut)
+        for shard in range(shards):
+            recorder.batches(shard, 0, news[news["head"]["id"] % shards == shard])
+        recorder.cut(cut * SECOND + SECOND // 2, START_US + cut * 1_000_000)
+    recorder.close()
+
+
+def send(number: signal.Signals, snapshot: int) -> Callable[[Progress], None]:
+    """Send this process a signal after so many snapshots."""
+
+    def act(progress: Progress) -> None:
+        if progress.snapshots == snapshot:
+            os.kill(os.getpid(), number)
+
+    return act
+
+
+ROWS = """
+SELECT c.cookie, c.opened_us, c.closed_us, c.close_reason, c.lost, s.taken_us, e.Priority
+FROM connection c JOIN extras e USING (ConnectIndex) JOIN snapshot s USING (snapshot_id)
+ORDER BY c.cookie, s.snapshot_id
+"""
+
+
+def replay(folder: Path, shards: int) -> Collected:
+    """The database of a recording with so many shards."""
+    path = folder / f"{shards}.rec"
+    record(path, shards)
+    made = Collected(folder / f"{shards}.db")
+    assert made.run(Settings(replay=path), Source.REPLAY) == "recording ended"
+    return made
+
+
+def test_the_rows_are_the_same_however_many_shards_there_are(tmp_path: Path) -> None:
+    """Connections, their values at each snapshot, and their ends."""
+    one = replay(tmp_path, 1)
+    rows = one.ask(ROWS)
+
+    assert len({row["cookie"] for row in rows}) == CONNECTIONS
+    assert {row["Priority"] for row in rows if row["cookie"] == 1} == {102, 112, 122, 132}
+    assert one.one("SELECT count(*) FROM connection WHERE closed_us IS NOT NULL") > 0
+    for shards in (2, 5):
+        other = replay(tmp_path, shards)
+        assert other.ask(ROWS) == rows
+        assert other.progress[-1].ops == one.progress[-1].ops
+        indexes = other.ask("SELECT ConnectIndex FROM connection")
+        assert len({row["ConnectIndex"] for row in indexes}) == CONNECTIONS
+
+
+def test_a_replay_is_the_run_that_was_recorded(tmp_path: Path) -> None:
+    """Its host, version and snapshots; that it is a replay is told."""
+    replayed = replay(tmp_path, 2)
+
+    (run,) = replayed.ask("SELECT * FROM run")
+    assert (run["host"], run["version"], run["shards"]) == ("far", "0.0.9", 2)
+    assert (run["source"], run["end_reason"]) == ("replay", "recording ended")
+    (taken, intervals) = (
+        [row[name] for row in replayed.ask("SELECT * FROM snapshot ORDER BY snapshot_id")]
+        for name in ("taken_us", "interval_us")
+    )
+    assert taken[:CUTS] == [START_US + cut * 1_000_000 for cut in range(CUTS)]
+    assert intervals[1:CUTS] == [1_000_000] * (CUTS - 1)
+
+
+def test_the_first_interval_of_a_replay_is_not_this_hosts(tmp_path: Path) -> None:
+    """Its clock began at another boot: what it counts is not how long that interval was."""
+    record(tmp_path / "r", 1)
+    late = Recorder(tmp_path / "late", RUN)
+    late.batches(0, 0, batches(0))
+    late.cut(1 << 62, START_US)  # of a host that was up for long
+    late.close()
+    for name in ("r", "late"):
+        made = Collected(tmp_path / f"{name}.db")
+        made.run(Settings(replay=tmp_path / name), Source.REPLAY)
+        first = made.one("SELECT interval_us FROM snapshot ORDER BY snapshot_id LIMIT 1")
+        assert 0 <= first <= RUN.interval_us
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_in_order(collected: Collected, number: signal.Signals) -> None:
+    """With a last snapshot, and with the signal's name as the reason."""
+    collected.on_progress = send(number, 1)
+
+    assert collected.run() == number.name
+    (run,) = collected.ask("SELECT * FROM run")
+    assert run["end_reason"] == number.name
+    assert run["ended_us"] >= run["started_us"]
+    assert collected.one("SELECT count(*) FROM snapshot") == len(collected.progress) == 2
+
+
+def test_a_second_signal_ends_a_run_at_once(collected: Collected) -> None:
+    """Who asks twice does not want to wait; the run is ended in the database all the same."""
+
+    def ask_twice(_: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    collected.on_progress = ask_twice
+
+    with pytest.raises(KeyboardInterrupt):
+        collected.run()
+    assert collected.one("SELECT count(*) FROM run WHERE ended_us IS NOT NULL") == 1
+
+
+def test_a_duration_ends_a_run(collected: Collected) -> None:
+    """By itself; the snapshots add up to it."""
+    assert collected.run(replace(DIAG, duration_us=100_000)) == "duration"
+    (row,) = collected.ask("SELECT count(*) AS n, sum(interval_us) AS us FROM snapshot")
+    assert row["n"] == collected.progress[-1].snapshots
+    assert row["us"] >= 100_000
+
+
+def kill(name: str) -> Callable[[Progress], None]:
+    """End one of the processes at the second snapshot, as an operator or the kernel might."""
+
+    def act(progress: Progress) -> None:
+        if progress.snapshots == 2:
+            os.kill(children()[name], signal.SIGKILL)
+
+    return act
+
+
+@pytest.mark.parametrize("name", ["worker-0", "writer"])
+def test_a_process_that_is_killed_ends_the_run(collected: Collected, name: str) -> None:
+    """With the exit code of such an end; what was written before stays, and a new run begins."""
+    collected.on_progress = kill(f"estats-{name}")
+
+    with pytest.raises(EstatsError) as died:
+        collected.run()
+    assert died.value.exit_code == 6
+    assert collected.one("PRAGMA integrity_check") == "ok"
+    assert collected.one("SELECT count(*) FROM snapshot") == 2
+
+    collected.on_progress = send(signal.SIGTERM, 1)
+    assert collected.run() == "SIGTERM"
+    assert collected.one("SELECT count(*) FROM run") == 2
+
+
+def test_the_writer_ends_the_run_of_a_worker_that_died(collected: Collected) -> None:
+    """The database says how it ended."""
+    collected.on_progress = kill("estats-worker-0")
+    with pytest.raises(EstatsError):
+        collected.run()
+
+    (run,) = collected.ask("SELECT * FROM run")
+    assert run["ended_us"] is not None
+    assert "died" in run["end_reason"]
+
+
+class Slow(Writer):
+    """Storage that takes three intervals for each snapshot."""
+
+    def write(self, snapshot: Snapshot) -> int:
+        """Late."""
+        time.sleep(3 * DIAG.interval_us / 1e6)
+        return super().write(snapshot)
+
+
+def test_ticks_that_pass_while_a_snapshot_is_written_are_merged(collected: Collected) -> None:
+    """Counted in the next one, and not one of them is made up for."""
+
+    def slow() -> Callable[[Run], Sink]:
+        return lambda run: Slow(collected.database, run)
+
+    collected.on_progress = send(signal.SIGTERM, 4)
+    collected.run(prepare=slow)
+
+    merged = [row["merged"] for row in collected.ask("SELECT * FROM snapshot ORDER BY taken_us")]
+    assert merged[0] == 0
+    assert all(ticks >= 2 for ticks in merged[1:4])
+    assert sum(merged) == collected.progress[-1].merged
+
+
+class Full(Writer):
+    """Storage whose disk is full."""
+
+    def write(self, snapshot: Snapshot) -> int:
+        """Not at all."""
+        raise StorageError("the disk is full", "free some space")
+
+
+@pytest.mark.parametrize("when", ["opened", "begun", "written"])
+def test_what_storage_refuses_is_told(
+    collected: Collected, capfd: pytest.CaptureFixture[str], when: str
+) -> None:
+    """At whatever moment: the sentence, the cure and the exit code, and no word beside them."""
+
+    def refuse(_: Run) -> Sink:
+        raise StorageError("the disk is full", "free some space")
+
+    def prepare() -> Callable[[Run], Sink]:
+        if when == "opened":
+            refuse(RUN)
+        return refuse if when == "begun" else lambda run: Full(collected.database, run)
+
+    with pytest.raises(EstatsError) as refusal:
+        collected.run(prepare=prepare)
+    assert (refusal.value.message, refusal.value.advice) == ("the disk is full", "free some space")
+    assert refusal.value.exit_code == StorageError.exit_code
+    assert capfd.readouterr().err == ""
+
+
+def test_signals_are_given_back() -> None:
+    """To whoever had them; the descriptor is readable once one came."""
+    stop = Stop()
+    assert stop.reason is None
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.reason == "SIGTERM"
+    assert os.read(stop.fileno(), 8) == bytes([signal.SIGTERM])
+    stop.close()

@@ -1,0 +1,241 @@
+"""The writer joins the shards' parts of a cut, and says what went wrong in words that travel."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bpf.errors import EnvironmentLacksError, EstatsError, StorageError
+from bpf.meters import METERS, Run, Snapshot
+from bpf.record import CONNECTION, row_dtype
+from bpf.variable import Table
+from collector.channel import Channel
+from collector.processes import Child
+from collector.supervisor import Writer
+from collector.writing import Sink, run_writer
+
+RUN = Run(
+    started_us=1,
+    host="here",
+    kernel="6.18",
+    boot_id="b",
+    version="0.1.0",
+    source="bpf",
+    interval_us=1_000_000,
+    flush_us=100_000,
+    shards=2,
+    tables=("perf", "extras"),
+    filters='{"port": ["80"]}',
+    unavailable={"CERcvd": "no such field"},
+)
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Memory:
+    """A Sink that keeps what it gets."""
+
+    first_index: int = 41
+    snapshots: list[Snapshot] = field(default_factory=list[Snapshot])
+    reasons: list[str] = field(default_factory=list[str])
+    refuse: EstatsError | None = None
+    on_write: Callable[[], None] = lambda: None
+
+    def write(self, snapshot: Snapshot) -> int:
+        """Keep it, or raise what the test wants."""
+        if self.refuse is not None:
+            raise self.refuse
+        self.snapshots.append(snapshot)
+        self.on_write()
+        return 7
+
+    def database_bytes(self) -> int:
+        """Grows with every snapshot."""
+        return 100 * len(self.snapshots)
+
+    def close(self, reason: str) -> None:
+        """Note why."""
+        self.reasons.append(reason)
+
+
+class Bench:
+    """The other ends of a writer's channels; all it will need is sent before it runs."""
+
+    def __init__(self) -> None:
+        """Of two workers."""
+        self.supervisor, self._theirs = Channel.pair()
+        pairs = [Channel.pair() for _ in range(2)]
+        self.workers, self._parts = [a for a, _ in pairs], [b for _, b in pairs]
+        self.sink = Memory()
+        self.runs: list[Run] = []
+
+    def prepare(self) -> Callable[[Run], Sink]:
+        """Opens nothing."""
+
+        def begin(run: Run) -> Sink:
+            self.runs.append(run)
+            return self.sink
+
+        return begin
+
+    def order(self, cut_ns: int, *, last: bool = False, **meters: int) -> None:
+        """As the supervisor does it."""
+        place = {"cut_ns": cut_ns, "taken_us": cut_ns + 1, "interval_us": 5}
+        self.supervisor.send({**place, "last": last, "meters": meters})
+
+    def part(self, shard: int, cut_ns: int, indexes: list[int], **meters: int) -> None:
+        """A worker's part: so many connections, and a row of two tables for each."""
+        connections = np.zeros(len(indexes), CONNECTION)
+        rows = {table: np.zeros(len(indexes), row_dtype(table)) for table in TABLES}
+        for array in (connections, *rows.values()):
+            array["connect_index"] = indexes
+        amounts = {"connections": 1, "batches": 2, "ops": 3, "late": 4, "lag_us": 5} | meters
+        self.workers[shard].send(
+            {"cut_ns": cut_ns, "shard": shard, "meters": amounts},
+            {"connections": connections, **{t.value: a for t, a in rows.items()}},
+        )
+
+    def run(self, prepare: Callable[[], Callable[[Run], Sink]] | None = None) -> None:
+        """Until it ends; its own ends are closed then, as its process would."""
+        run_writer(prepare or self.prepare, self._theirs, self._parts)
+        self._theirs.close()
+
+    def close(self) -> None:
+        """All ends."""
+        for end in (self.supervisor, self._theirs, *self.workers, *self._parts):
+            end.close()
+
+    def error(self, after: int) -> tuple[str, str, int]:
+        """What it says after so many answers, as the supervisor meets it."""
+        writer = Writer(Child("writer", 0, -1), self.supervisor, [])
+        for _ in range(after):
+            writer.answer()
+        with pytest.raises(EstatsError) as met:
+            writer.answer()
+        return met.value.message, met.value.advice, met.value.exit_code
+
+    def answers(self) -> list[dict[str, Any]]:
+        """All that it said."""
+        said = []
+        while True:
+            try:
+                said.append(self.supervisor.receive()[0])
+            except EstatsError:
+                return said
+
+
+TABLES = (Table.PERF, Table.EXTRAS)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A writer of two shards that has not begun."""
+    made = Bench()
+    yield made
+    made.close()
+
+
+def test_a_snapshot_is_all_shards_parts_of_one_cut(bench: Bench) -> None:
+    """Connections and rows of all, amounts added up, the longest lag."""
+    bench.supervisor.send(asdict(RUN))
+    bench.order(10, lost=2, merged=1)
+    bench.part(0, 10, [1, 3], lag_us=50)
+    bench.part(1, 10, [2], late=0)
+    bench.order(20, last=True)
+    bench.part(1, 20, [4])
+    bench.part(0, 20, [])
+    bench.supervisor.send({"reason": "duration"})
+    bench.run()
+
+    first, second = bench.sink.snapshots
+    assert (first.cut_ns, first.taken_us, first.interval_us) == (10, 11, 5)
+    assert first.connections["connect_index"].tolist() == [1, 3, 2]
+    assert set(first.rows) == set(TABLES)
+    for table, rows in first.rows.items():
+        assert rows.dtype == row_dtype(table)
+        assert rows["connect_index"].tolist() == [1, 3, 2]
+    amounts = {"connections": 2, "batches": 4, "ops": 6, "late": 4, "lost": 2, "merged": 1}
+    assert first.meters == dict.fromkeys(METERS, 0) | amounts | {"lag_us": 50}
+    assert second.connections["connect_index"].tolist() == [4]
+    assert bench.runs == [RUN]
+    assert bench.sink.reasons == ["duration"]
+
+
+def test_every_step_is_answered(bench: Bench) -> None:
+    """So that the supervisor never has two snapshots under way."""
+    bench.supervisor.send(asdict(RUN))
+    bench.order(10, last=True)
+    for shard in (0, 1):
+        bench.part(shard, 10, [1])
+    bench.supervisor.send({"reason": "SIGINT"})
+    bench.run()
+
+    prepared, begun, written, closed = bench.answers()
+    assert prepared == {"prepared": True}
+    assert begun == {"first_index": 41}
+    assert (written["rows"], written["bytes"], written["meters"]["ops"]) == (7, 100, 6)
+    assert closed == {"closed": True, "bytes": 100}
+
+
+def test_a_source_with_one_worker_leaves_the_other_channels_alone(bench: Bench) -> None:
+    """The run says how many there are; the channels were made before that was known."""
+    bench.supervisor.send(asdict(RUN) | {"shards": 1})
+    bench.order(10, last=True)
+    bench.part(0, 10, [1])
+    bench.supervisor.send({"reason": "duration"})
+    bench.run()
+
+    assert bench.sink.snapshots[0].connections["connect_index"].tolist() == [1]
+
+
+def refuse() -> Callable[[Run], Sink]:
+    """Storage that cannot be opened."""
+    raise StorageError("no such folder", "make it")
+
+
+def test_storage_that_cannot_be_opened_is_told(bench: Bench) -> None:
+    """Sentence, cure and exit code: what the supervisor raises again."""
+    bench.run(refuse)
+
+    assert bench.error(after=0) == ("no such folder", "make it", StorageError.exit_code)
+
+
+def test_a_snapshot_that_cannot_be_written_is_told(bench: Bench) -> None:
+    """With the exit code of its kind."""
+    bench.sink.refuse = EnvironmentLacksError("no room", "")
+    bench.supervisor.send(asdict(RUN))
+    bench.order(10)
+    for shard in (0, 1):
+        bench.part(shard, 10, [1])
+    bench.run()
+
+    assert bench.error(after=2) == ("no room", "", EnvironmentLacksError.exit_code)
+
+
+@pytest.mark.parametrize("gone", ["worker", "supervisor"])
+def test_the_run_ends_when_a_process_is_gone(bench: Bench, gone: str) -> None:
+    """The writer is the only one who can still say so in the database."""
+    bench.supervisor.send(asdict(RUN))
+    bench.order(10)
+    bench.part(0, 10, [1])
+    if gone == "worker":
+        bench.workers[1].close()
+    else:
+        bench.part(1, 10, [2])
+        bench.sink.on_write = bench.supervisor.close
+    bench.run()
+
+    (reason,) = bench.sink.reasons
+    assert "died" in reason
+
+
+def test_a_supervisor_that_never_begins_leaves_no_run(bench: Bench) -> None:
+    """As when the kernel programs cannot be loaded."""
+    bench.supervisor.close()
+    bench.run()
+
+    assert bench.runs == []

@@ -34,6 +34,10 @@ class _Member(ct.Structure):
     _fields_ = (("name", ct.c_uint32), ("type", ct.c_uint32), ("offset", ct.c_uint32))
 
 
+class _Constant(ct.Structure):
+    _fields_ = (("name", ct.c_uint32), ("value", ct.c_int32))
+
+
 def _libbpf() -> ct.CDLL:
     try:
         lib = ct.CDLL("libbpf.so.1", use_errno=True)
@@ -97,6 +101,26 @@ class Btf:
             if name and not width:
                 offsets[name] = offset // 8
         return offsets
+
+    def enumerators(self, enum: str) -> dict[str, int]:
+        """The constants of an enum and their values, none where this kernel has no such enum."""
+        found = self.find(enum, Kind.ENUM)
+        if found is None:
+            return {}
+        pointer = self._lib.btf__type_by_id(self._btf, found)
+        count = pointer.contents.info & 0xFFFF
+        constants = ct.cast(ct.byref(pointer.contents, ct.sizeof(_Type)), ct.POINTER(_Constant))
+        return {self._name(constants[i].name): constants[i].value for i in range(count)}
+
+    def arguments_of(self, tracepoint: str) -> int | None:
+        """How many arguments a tracepoint has, or None where this kernel has no such one."""
+        found = self.find(f"btf_trace_{tracepoint}", Kind.TYPEDEF)
+        if found is None:
+            return None
+        for _ in range(2):  # typedef, pointer, function prototype
+            found = int(self._lib.btf__type_by_id(self._btf, found).contents.size)
+        prototype = self._lib.btf__type_by_id(self._btf, found)
+        return int(prototype.contents.info & 0xFFFF) - 1  # the first one is not the event's
 
     def print_c(self, types: Iterable[tuple[str, Kind]]) -> str:
         """C declarations of ``types`` and of all they need; those not there are left out."""

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bpf.btf import VMLINUX, Btf, Kind
+from bpf.btf import VMLINUX, Btf
 from bpf.errors import EnvironmentLacksError
 from bpf.filters import Filters
-from bpf.loader import Loaded, Request, cgroup_root, load
+from bpf.loader import Loaded, Request, cgroup_root, is_available, load
 from bpf.probes import OPTIONAL_FIELDS, PROBES, Hook
 from bpf.variable import SAMPLED
 
@@ -70,14 +70,14 @@ def _hooks(btf: Btf) -> Iterator[Finding]:
     for probe in PROBES:
         if probe.hook in (Hook.INGRESS, Hook.EGRESS):
             continue
-        kind = Kind.FUNC if probe.hook is Hook.ITERATOR else Kind.TYPEDEF
-        there = btf.find(probe.hook.value.format(target=probe.target), kind) is not None
         what = "iterator" if probe.hook is Hook.ITERATOR else "tracepoint"
+        without = f"NULL here: {', '.join(probe.feeds)}" if probe.feeds else "less exact here"
         yield Finding(
             probe.function,
-            there,
+            is_available(probe, btf),
             f"{what} {probe.target}: {probe.purpose}",
-            f"kernels from {probe.since} on have it; --source diag works without",
+            f"kernels from {probe.since} on have it; "
+            + (without if probe.is_optional else "--source diag works without"),
         )
 
 

@@ -197,6 +197,14 @@ enum estats_variable {
 	ESTATS_PATH_HC_SUM_RTT_US = 177,
 	ESTATS_PATH_MAX_RTO_US = 178,
 	ESTATS_PATH_MIN_RTO_US = 179,
+	ESTATS_PERF_SND_LIM_TIME_RWIN_US = 180,
+	ESTATS_PERF_SND_LIM_TIME_CWND_US = 181,
+	ESTATS_PERF_SND_LIM_TIME_SND_US = 182,
+	ESTATS_PERF_SND_LIM_TIME_STARTUP_US = 183,
+	ESTATS_PERF_SND_LIM_TIME_TSO_DEFER_US = 184,
+	ESTATS_PERF_SND_LIM_TIME_PACE_US = 185,
+	ESTATS_PATH_PRE_CONG_SUM_RTT_US = 186,
+	ESTATS_PATH_POST_CONG_SUM_RTT_US = 187,
 };
 
 enum estats_op {
@@ -266,22 +274,41 @@ _Static_assert(sizeof(struct estats_global) == 48, "bpf/record.py: estats_global
 #define ESTATS_BIT_perf_start_time_stamp	2
 #define ESTATS_BIT_perf_hc_octets_retrans	3
 #define ESTATS_BIT_perf_elapsed_us	4
-#define ESTATS_BIT_perf_segs_out	5
-#define ESTATS_BIT_perf_data_segs_out	6
-#define ESTATS_BIT_perf_segs_retrans	7
-#define ESTATS_BIT_perf_segs_in	8
-#define ESTATS_BIT_perf_data_segs_in	9
-#define ESTATS_BIT_perf_cur_mss	10
-#define ESTATS_BIT_perf_pipe_size	11
-#define ESTATS_BIT_perf_max_pipe_size	12
-#define ESTATS_BIT_perf_cur_rwin_sent	13
-#define ESTATS_BIT_perf_max_rwin_sent	14
-#define ESTATS_BIT_perf_cur_rwin_rcvd	15
-#define ESTATS_BIT_perf_max_rwin_rcvd	16
-#define ESTATS_BIT_perf_smoothed_rtt_us	17
-#define ESTATS_BIT_perf_cur_rto_us	18
-#define ESTATS_BIT_perf_cur_cwnd_segs	19
-#define ESTATS_BIT_perf_cur_ssthresh_segs	20
+#define ESTATS_BIT_perf_snd_lim_time_rwin_us	5
+#define ESTATS_BIT_perf_snd_lim_time_cwnd_us	6
+#define ESTATS_BIT_perf_snd_lim_time_snd_us	7
+#define ESTATS_BIT_perf_snd_lim_time_startup_us	8
+#define ESTATS_BIT_perf_snd_lim_time_tso_defer_us	9
+#define ESTATS_BIT_perf_snd_lim_time_pace_us	10
+#define ESTATS_BIT_perf_segs_out	11
+#define ESTATS_BIT_perf_data_segs_out	12
+#define ESTATS_BIT_perf_segs_retrans	13
+#define ESTATS_BIT_perf_segs_in	14
+#define ESTATS_BIT_perf_data_segs_in	15
+#define ESTATS_BIT_perf_cur_mss	16
+#define ESTATS_BIT_perf_pipe_size	17
+#define ESTATS_BIT_perf_max_pipe_size	18
+#define ESTATS_BIT_perf_cong_signals	19
+#define ESTATS_BIT_perf_timeouts	20
+#define ESTATS_BIT_perf_cur_rwin_sent	21
+#define ESTATS_BIT_perf_max_rwin_sent	22
+#define ESTATS_BIT_perf_zero_rwin_sent	23
+#define ESTATS_BIT_perf_cur_rwin_rcvd	24
+#define ESTATS_BIT_perf_max_rwin_rcvd	25
+#define ESTATS_BIT_perf_zero_rwin_rcvd	26
+#define ESTATS_BIT_perf_snd_lim_trans_rwin	27
+#define ESTATS_BIT_perf_snd_lim_trans_cwnd	28
+#define ESTATS_BIT_perf_snd_lim_trans_snd	29
+#define ESTATS_BIT_perf_snd_lim_trans_startup	30
+#define ESTATS_BIT_perf_snd_lim_trans_tso_defer	31
+#define ESTATS_BIT_perf_snd_lim_trans_pace	32
+#define ESTATS_BIT_perf_lost_retransmit_segs	33
+#define ESTATS_BIT_perf_normal_rt_tm	34
+#define ESTATS_BIT_perf_high_rt_tm	35
+#define ESTATS_BIT_perf_smoothed_rtt_us	36
+#define ESTATS_BIT_perf_cur_rto_us	37
+#define ESTATS_BIT_perf_cur_cwnd_segs	38
+#define ESTATS_BIT_perf_cur_ssthresh_segs	39
 struct estats_perf {
 	u64 known;
 	u64 hc_data_octets_out;
@@ -289,6 +316,12 @@ struct estats_perf {
 	u64 start_time_stamp;
 	u64 hc_octets_retrans;
 	u64 elapsed_us;
+	u64 snd_lim_time_rwin_us;
+	u64 snd_lim_time_cwnd_us;
+	u64 snd_lim_time_snd_us;
+	u64 snd_lim_time_startup_us;
+	u64 snd_lim_time_tso_defer_us;
+	u64 snd_lim_time_pace_us;
 	u32 segs_out;
 	u32 data_segs_out;
 	u32 segs_retrans;
@@ -297,42 +330,77 @@ struct estats_perf {
 	u32 cur_mss;
 	u32 pipe_size;
 	u32 max_pipe_size;
+	u32 cong_signals;
+	u32 timeouts;
 	u32 cur_rwin_sent;
 	u32 max_rwin_sent;
+	u32 zero_rwin_sent;
 	u32 cur_rwin_rcvd;
 	u32 max_rwin_rcvd;
+	u32 zero_rwin_rcvd;
+	u32 snd_lim_trans_rwin;
+	u32 snd_lim_trans_cwnd;
+	u32 snd_lim_trans_snd;
+	u32 snd_lim_trans_startup;
+	u32 snd_lim_trans_tso_defer;
+	u32 snd_lim_trans_pace;
+	u32 lost_retransmit_segs;
+	u32 normal_rt_tm;
+	u32 high_rt_tm;
 	u32 smoothed_rtt_us;
 	u32 cur_rto_us;
 	u32 cur_cwnd_segs;
 	u32 cur_ssthresh_segs;
 };
-_Static_assert(sizeof(struct estats_perf) == 112, "bpf/record.py: estats_perf");
+_Static_assert(sizeof(struct estats_perf) == 216, "bpf/record.py: estats_perf");
 
 #define ESTATS_BIT_path_hc_sum_rtt_us	0
-#define ESTATS_BIT_path_retran_thresh	1
-#define ESTATS_BIT_path_count_rtt	2
-#define ESTATS_BIT_path_ip_ttl	3
-#define ESTATS_BIT_path_ip_tos_in	4
-#define ESTATS_BIT_path_ip_tos_out	5
-#define ESTATS_BIT_path_rcv_rtt	6
-#define ESTATS_BIT_path_ce_rcvd	7
-#define ESTATS_BIT_path_sample_rtt_us	8
-#define ESTATS_BIT_path_rtt_var_us	9
-#define ESTATS_BIT_path_mdev_us	10
-#define ESTATS_BIT_path_max_rtt_us	11
-#define ESTATS_BIT_path_min_rtt_us	12
-#define ESTATS_BIT_path_max_rto_us	13
-#define ESTATS_BIT_path_min_rto_us	14
+#define ESTATS_BIT_path_pre_cong_sum_rtt_us	1
+#define ESTATS_BIT_path_post_cong_sum_rtt_us	2
+#define ESTATS_BIT_path_retran_thresh	3
+#define ESTATS_BIT_path_non_recov_da_episodes	4
+#define ESTATS_BIT_path_sum_octets_reordered	5
+#define ESTATS_BIT_path_non_recov_da	6
+#define ESTATS_BIT_path_count_rtt	7
+#define ESTATS_BIT_path_ip_ttl	8
+#define ESTATS_BIT_path_ip_tos_in	9
+#define ESTATS_BIT_path_ip_tos_out	10
+#define ESTATS_BIT_path_pre_cong_sum_cwnd	11
+#define ESTATS_BIT_path_post_cong_count_rtt	12
+#define ESTATS_BIT_path_ec_nsignals	13
+#define ESTATS_BIT_path_dup_ack_episodes	14
+#define ESTATS_BIT_path_rcv_rtt	15
+#define ESTATS_BIT_path_dup_acks_out	16
+#define ESTATS_BIT_path_ce_rcvd	17
+#define ESTATS_BIT_path_ece_sent	18
+#define ESTATS_BIT_path_sample_rtt_us	19
+#define ESTATS_BIT_path_rtt_var_us	20
+#define ESTATS_BIT_path_mdev_us	21
+#define ESTATS_BIT_path_max_rtt_us	22
+#define ESTATS_BIT_path_min_rtt_us	23
+#define ESTATS_BIT_path_max_rto_us	24
+#define ESTATS_BIT_path_min_rto_us	25
 struct estats_path {
 	u64 known;
 	u64 hc_sum_rtt_us;
+	u64 pre_cong_sum_rtt_us;
+	u64 post_cong_sum_rtt_us;
 	u32 retran_thresh;
+	u32 non_recov_da_episodes;
+	u32 sum_octets_reordered;
+	u32 non_recov_da;
 	u32 count_rtt;
 	u32 ip_ttl;
 	u32 ip_tos_in;
 	u32 ip_tos_out;
+	u32 pre_cong_sum_cwnd;
+	u32 post_cong_count_rtt;
+	u32 ec_nsignals;
+	u32 dup_ack_episodes;
 	u32 rcv_rtt;
+	u32 dup_acks_out;
 	u32 ce_rcvd;
+	u32 ece_sent;
 	u32 sample_rtt_us;
 	u32 rtt_var_us;
 	u32 mdev_us;
@@ -341,7 +409,7 @@ struct estats_path {
 	u32 max_rto_us;
 	u32 min_rto_us;
 };
-_Static_assert(sizeof(struct estats_path) == 72, "bpf/record.py: estats_path");
+_Static_assert(sizeof(struct estats_path) == 128, "bpf/record.py: estats_path");
 
 #define ESTATS_BIT_stack_active_open	0
 #define ESTATS_BIT_stack_mss_sent	1
@@ -359,16 +427,32 @@ _Static_assert(sizeof(struct estats_path) == 72, "bpf/record.py: estats_path");
 #define ESTATS_BIT_stack_max_ssthresh	13
 #define ESTATS_BIT_stack_min_ssthresh	14
 #define ESTATS_BIT_stack_in_recovery	15
-#define ESTATS_BIT_stack_cur_timeout_count	16
-#define ESTATS_BIT_stack_dsack_dups	17
-#define ESTATS_BIT_stack_max_mss	18
-#define ESTATS_BIT_stack_min_mss	19
-#define ESTATS_BIT_stack_snd_initial	20
-#define ESTATS_BIT_stack_rec_initial	21
-#define ESTATS_BIT_stack_cur_retx_queue	22
-#define ESTATS_BIT_stack_max_retx_queue	23
-#define ESTATS_BIT_stack_cur_reasm_queue	24
-#define ESTATS_BIT_stack_max_reasm_queue	25
+#define ESTATS_BIT_stack_dup_acks_in	16
+#define ESTATS_BIT_stack_spurious_fr_detected	17
+#define ESTATS_BIT_stack_spurious_rto_detected	18
+#define ESTATS_BIT_stack_soft_errors	19
+#define ESTATS_BIT_stack_soft_error_reason	20
+#define ESTATS_BIT_stack_slow_start	21
+#define ESTATS_BIT_stack_cong_avoid	22
+#define ESTATS_BIT_stack_other_reductions	23
+#define ESTATS_BIT_stack_cong_over_count	24
+#define ESTATS_BIT_stack_fast_retran	25
+#define ESTATS_BIT_stack_subsequent_timeouts	26
+#define ESTATS_BIT_stack_cur_timeout_count	27
+#define ESTATS_BIT_stack_abrupt_timeouts	28
+#define ESTATS_BIT_stack_sac_ks_rcvd	29
+#define ESTATS_BIT_stack_sack_blocks_rcvd	30
+#define ESTATS_BIT_stack_send_stall	31
+#define ESTATS_BIT_stack_dsack_dups	32
+#define ESTATS_BIT_stack_max_mss	33
+#define ESTATS_BIT_stack_min_mss	34
+#define ESTATS_BIT_stack_snd_initial	35
+#define ESTATS_BIT_stack_rec_initial	36
+#define ESTATS_BIT_stack_cur_retx_queue	37
+#define ESTATS_BIT_stack_max_retx_queue	38
+#define ESTATS_BIT_stack_cur_reasm_queue	39
+#define ESTATS_BIT_stack_max_reasm_queue	40
+#define ESTATS_BIT_stack_rack_timeout	41
 struct estats_stack {
 	u64 known;
 	u32 active_open;
@@ -387,7 +471,22 @@ struct estats_stack {
 	u32 max_ssthresh;
 	u32 min_ssthresh;
 	u32 in_recovery;
+	u32 dup_acks_in;
+	u32 spurious_fr_detected;
+	u32 spurious_rto_detected;
+	u32 soft_errors;
+	u32 soft_error_reason;
+	u32 slow_start;
+	u32 cong_avoid;
+	u32 other_reductions;
+	u32 cong_over_count;
+	u32 fast_retran;
+	u32 subsequent_timeouts;
 	u32 cur_timeout_count;
+	u32 abrupt_timeouts;
+	u32 sac_ks_rcvd;
+	u32 sack_blocks_rcvd;
+	u32 send_stall;
 	u32 dsack_dups;
 	u32 max_mss;
 	u32 min_mss;
@@ -397,8 +496,9 @@ struct estats_stack {
 	u32 max_retx_queue;
 	u32 cur_reasm_queue;
 	u32 max_reasm_queue;
+	u32 rack_timeout;
 };
-_Static_assert(sizeof(struct estats_stack) == 112, "bpf/record.py: estats_stack");
+_Static_assert(sizeof(struct estats_stack) == 176, "bpf/record.py: estats_stack");
 
 #define ESTATS_BIT_app_hc_thru_octets_acked	0
 #define ESTATS_BIT_app_hc_thru_octets_received	1
@@ -434,9 +534,11 @@ struct estats_tune {
 };
 _Static_assert(sizeof(struct estats_tune) == 24, "bpf/record.py: estats_tune");
 
-#define ESTATS_BIT_extras_priority	0
+#define ESTATS_BIT_extras_other_reductions_cv	0
+#define ESTATS_BIT_extras_priority	1
 struct estats_extras {
 	u64 known;
+	u32 other_reductions_cv;
 	u32 priority;
 };
 _Static_assert(sizeof(struct estats_extras) == 16, "bpf/record.py: estats_extras");
@@ -467,5 +569,5 @@ struct estats_batch {
 #endif
 };
 #if ESTATS_TABLES == ESTATS_TABLES_ALL
-_Static_assert(sizeof(struct estats_batch) == 568, "bpf/record.py: batch");
+_Static_assert(sizeof(struct estats_batch) == 792, "bpf/record.py: batch");
 #endif

@@ -12,8 +12,6 @@
 
 enum { ESTATS_TRUE = 1, ESTATS_FALSE = 2 };	/* SMIv2 TruthValue */
 enum { ESTATS_ENABLED = 1, ESTATS_SELF_DISABLED = 2, ESTATS_PEER_DISABLED = 3 };
-enum { ESTATS_LIM_SENDER, ESTATS_LIM_CWND, ESTATS_LIM_RWIN, ESTATS_LIM_STARTUP,
-       ESTATS_LIM_TSODEFER, ESTATS_LIM_PACE };
 
 /* Addresses as 16 octets, IPv4 (v4-mapped sockets too) as ::ffff:a.b.c.d. */
 static __always_inline u32 estats_fill_addresses(struct estats_identity *who, struct sock *sk)
@@ -72,25 +70,6 @@ static __always_inline u64 estats_last_ns(struct tcp_sock *tp, struct estats_soc
 	return estats_max(tp->tcp_mstamp * 1000, s->start_ns);
 }
 
-static __always_inline u32 estats_lim_state(struct tcp_sock *tp)
-{
-	u8 state = estats_sock(tp)->__sk_common.skc_state;
-	u32 queued = tp->write_seq - tp->snd_nxt;
-	u32 room = tp->snd_una + tp->snd_wnd - tp->snd_nxt;
-
-	if (state == ESTATS_TCP_SYN_SENT || state == ESTATS_TCP_SYN_RECV)
-		return ESTATS_LIM_STARTUP;
-	if ((s32)queued <= 0)
-		return ESTATS_LIM_SENDER;
-	if (estats_in_flight(tp) >= tp->snd_cwnd)
-		return ESTATS_LIM_CWND;
-	if ((s32)room < (s32)estats_min(queued, tp->mss_cache))
-		return ESTATS_LIM_RWIN;
-	if (tp->pacing_timer.state)
-		return ESTATS_LIM_PACE;
-	return ESTATS_LIM_SENDER;
-}
-
 static __always_inline void estats_fill_global(struct estats_global *b, struct tcp_sock *tp,
 					       struct estats_socket *s, u64 now)
 {
@@ -99,7 +78,8 @@ static __always_inline void estats_fill_global(struct estats_global *b, struct t
 	ESTATS_PUT(b, global, start_ts, s->start_ns);
 	ESTATS_PUT(b, global, current_ts, estats_last_ns(tp, s));
 	ESTATS_PUT(b, global, start_tv, s->start_ns);	/* user space makes it wall time */
-	ESTATS_PUT(b, global, lim_state, estats_lim_state(tp));
+	ESTATS_PUT(b, global, lim_state,
+		   s->limits.has_candidate ? s->limits.candidate : s->limits.state);
 }
 
 /* The segment that completes a passive handshake passes the ingress hook before
@@ -115,12 +95,52 @@ static __always_inline u64 estats_octets_in(struct tcp_sock *tp, struct estats_s
 	return estats_max(n->data_octets_in, taken);
 }
 
+#define ESTATS_PUT_LIM(b, s, now, lower, UPPER)						\
+	do {										\
+		ESTATS_PUT(b, perf, snd_lim_trans_##lower,				\
+			   (s)->limits.transitions[ESTATS_LIM_##UPPER]);		\
+		ESTATS_PUT(b, perf, snd_lim_time_##lower##_us,				\
+			   estats_lim_us(&(s)->limits, ESTATS_LIM_##UPPER, now));	\
+	} while (0)
+
+static __always_inline void estats_fill_limits(struct estats_perf *b, struct estats_socket *s,
+					       u64 now)
+{
+	ESTATS_PUT_LIM(b, s, now, rwin, RWIN);
+	ESTATS_PUT_LIM(b, s, now, cwnd, CWND);
+	ESTATS_PUT_LIM(b, s, now, snd, SENDER);
+	ESTATS_PUT_LIM(b, s, now, startup, STARTUP);
+	ESTATS_PUT_LIM(b, s, now, tso_defer, TSODEFER);
+	ESTATS_PUT_LIM(b, s, now, pace, PACE);
+}
+
+static __always_inline void estats_fill_perf_events(struct estats_perf *b, struct estats_socket *s,
+						    struct estats_seen *n)
+{
+	struct estats_events *e = &s->events;
+
+	ESTATS_PUT(b, perf, zero_rwin_sent, e->zero_rwin_sent);
+	ESTATS_PUT(b, perf, zero_rwin_rcvd, e->zero_rwin_rcvd);
+	ESTATS_PUT(b, perf, high_rt_tm, n->rtt_high);
+	ESTATS_PUT(b, perf, normal_rt_tm, n->rtt_count - n->rtt_high);
+#ifdef ESTATS_HOOK_on_tcp_cong_state_set
+	ESTATS_PUT(b, perf, cong_signals, e->cong_signals);
+	ESTATS_PUT(b, perf, timeouts, e->timeouts);
+#endif
+#ifdef ESTATS_HOOK_on_tcp_retransmit_skb
+	ESTATS_PUT(b, perf, lost_retransmit_segs, e->lost_retransmits);
+#endif
+}
+
 static __always_inline void estats_fill_perf(struct estats_perf *b, struct tcp_sock *tp,
-					     struct estats_socket *s, struct estats_seen *n)
+					     struct estats_socket *s, struct estats_seen *n,
+					     u64 now)
 {
 	u32 window;
 
 	b->known = 0;
+	estats_fill_perf_events(b, s, n);
+	estats_fill_limits(b, s, now);
 	ESTATS_PUT(b, perf, hc_data_octets_out, tp->bytes_sent);
 	ESTATS_PUT(b, perf, hc_data_octets_in, estats_octets_in(tp, n));
 	ESTATS_PUT(b, perf, start_time_stamp, s->start_ns);	/* see start_tv */
@@ -142,11 +162,8 @@ static __always_inline void estats_fill_perf(struct estats_perf *b, struct tcp_s
 		ESTATS_PUT(b, perf, smoothed_rtt_us, tp->srtt_us >> 3);
 	if (!s->handshaken)
 		return;
-	/* Kept from choosing an address to load from: the verifier knows one kind
-	 * of pointer for each load.
-	 */
 	window = tp->rcv_wnd;
-	asm volatile("" : "+r"(window));
+	estats_pin(window);
 	if (n->have & ESTATS_HAVE_RWIN_SENT)
 		window = n->rwin_sent;
 	ESTATS_PUT(b, perf, cur_mss, tp->mss_cache);
@@ -154,10 +171,29 @@ static __always_inline void estats_fill_perf(struct estats_perf *b, struct tcp_s
 	ESTATS_PUT(b, perf, max_rwin_sent, estats_max(n->rwin_sent_max, window));
 }
 
+static __always_inline void estats_fill_path_events(struct estats_path *b,
+						    struct estats_events *e)
+{
+	ESTATS_PUT(b, path, ec_nsignals, e->ecn_signals);
+	ESTATS_PUT(b, path, ece_sent, e->ece_sent);
+	ESTATS_PUT(b, path, dup_acks_out, e->dup_acks_out);
+	ESTATS_PUT(b, path, dup_ack_episodes, e->dup_ack_episodes);
+#ifdef ESTATS_HOOK_on_tcp_cong_state_set
+	ESTATS_PUT(b, path, non_recov_da, e->non_recov_da);
+	ESTATS_PUT(b, path, non_recov_da_episodes, e->non_recov_episodes);
+	ESTATS_PUT(b, path, sum_octets_reordered, e->octets_reordered);
+	ESTATS_PUT(b, path, pre_cong_sum_cwnd, e->pre_cong_cwnd);
+	ESTATS_PUT(b, path, pre_cong_sum_rtt_us, e->pre_cong_rtt_us);
+	ESTATS_PUT(b, path, post_cong_sum_rtt_us, e->post_cong_rtt_us);
+	ESTATS_PUT(b, path, post_cong_count_rtt, e->post_cong_count);
+#endif
+}
+
 static __always_inline void estats_fill_path(struct estats_path *b, struct tcp_sock *tp,
-					     struct estats_seen *n)
+					     struct estats_socket *s, struct estats_seen *n)
 {
 	b->known = 0;
+	estats_fill_path_events(b, &s->events);
 	ESTATS_PUT(b, path, retran_thresh, tp->reordering);
 	ESTATS_PUT(b, path, hc_sum_rtt_us, n->rtt_sum_us);
 	ESTATS_PUT(b, path, count_rtt, n->rtt_count);
@@ -251,11 +287,38 @@ static __always_inline u32 estats_in_recovery(struct tcp_sock *tp)
 	return tp->sacked_out ? 2 : 1;
 }
 
+static __always_inline void estats_fill_stack_events(struct estats_stack *b,
+						     struct estats_events *e)
+{
+	ESTATS_PUT(b, stack, dup_acks_in, e->dup_acks_in);
+	ESTATS_PUT(b, stack, sac_ks_rcvd, e->sacks_rcvd);
+	ESTATS_PUT(b, stack, sack_blocks_rcvd, e->sack_blocks_rcvd);
+	ESTATS_PUT(b, stack, rack_timeout, e->rack_lost);
+#ifdef ESTATS_HOOK_on_tcp_cong_state_set
+	ESTATS_PUT(b, stack, fast_retran, e->fast_retran);
+	ESTATS_PUT(b, stack, subsequent_timeouts, e->subsequent_timeouts);
+	ESTATS_PUT(b, stack, abrupt_timeouts, e->abrupt_timeouts);
+	ESTATS_PUT(b, stack, spurious_fr_detected, e->spurious_fr);
+	ESTATS_PUT(b, stack, spurious_rto_detected, e->spurious_rto);
+	ESTATS_PUT(b, stack, cong_over_count, e->cong_over);
+	ESTATS_PUT(b, stack, slow_start, e->slow_start);
+	ESTATS_PUT(b, stack, cong_avoid, e->cong_avoid);
+	ESTATS_PUT(b, stack, other_reductions, e->other_reductions);
+	ESTATS_PUT(b, stack, send_stall, e->send_stall);
+#endif
+#ifdef ESTATS_HOOK_on_kfree_skb
+	ESTATS_PUT(b, stack, soft_errors, e->soft_errors);
+	if (e->soft_errors)
+		ESTATS_PUT(b, stack, soft_error_reason, e->soft_error_reason);
+#endif
+}
+
 static __always_inline void estats_fill_stack(struct estats_stack *b, struct tcp_sock *tp,
 					      struct estats_socket *s, struct estats_seen *n,
 					      u32 rfc_state, bool locked)
 {
 	b->known = 0;
+	estats_fill_stack_events(b, &s->events);
 	ESTATS_PUT(b, stack, state, rfc_state);
 	if (!(s->flags & ESTATS_FLAG_BACKFILL))
 		ESTATS_PUT(b, stack, active_open,
@@ -306,9 +369,13 @@ static __always_inline void estats_fill_tune(struct estats_tune *b, struct tcp_s
 	ESTATS_PUT(b, tune, lim_mss, tp->rx_opt.mss_clamp);
 }
 
-static __always_inline void estats_fill_extras(struct estats_extras *b, struct tcp_sock *tp)
+static __always_inline void estats_fill_extras(struct estats_extras *b, struct tcp_sock *tp,
+					       struct estats_socket *s)
 {
 	b->known = 0;
+#ifdef ESTATS_HOOK_on_tcp_cong_state_set
+	ESTATS_PUT(b, extras, other_reductions_cv, s->events.other_reductions_cv);
+#endif
 	ESTATS_PUT(b, extras, priority, estats_sock(tp)->sk_priority);
 }
 
@@ -321,10 +388,10 @@ static __always_inline void estats_fill_tables(struct estats_batch *batch, struc
 	estats_fill_global(&batch->global, tp, s, now);
 #endif
 #if ESTATS_TABLES & ESTATS_TABLE_PERF
-	estats_fill_perf(&batch->perf, tp, s, n);
+	estats_fill_perf(&batch->perf, tp, s, n, now);
 #endif
 #if ESTATS_TABLES & ESTATS_TABLE_PATH
-	estats_fill_path(&batch->path, tp, n);
+	estats_fill_path(&batch->path, tp, s, n);
 #endif
 #if ESTATS_TABLES & ESTATS_TABLE_STACK
 	estats_fill_stack(&batch->stack, tp, s, n, rfc_state, locked);
@@ -336,6 +403,6 @@ static __always_inline void estats_fill_tables(struct estats_batch *batch, struc
 	estats_fill_tune(&batch->tune, tp);
 #endif
 #if ESTATS_TABLES & ESTATS_TABLE_EXTRAS
-	estats_fill_extras(&batch->extras, tp);
+	estats_fill_extras(&batch->extras, tp, s);
 #endif
 }

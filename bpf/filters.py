@@ -6,6 +6,7 @@ name once its owner is known, and until then nothing of it is sent.
 """
 
 import ipaddress
+import os
 from dataclasses import dataclass, field
 
 from bpf.errors import UsageError
@@ -39,7 +40,7 @@ class Filters:
             if not 0 < pid < 1 << 31:
                 raise UsageError(f"{pid} is not a process id")
         for comm in self.comms:
-            if not comm or "\0" in comm or len(comm.encode()) > COMM_BYTES:
+            if not comm or "\0" in comm or len(os.fsencode(comm)) > COMM_BYTES:
                 raise UsageError(
                     f"{comm!r} is not a process name",
                     f"the kernel keeps {COMM_BYTES} bytes of a name: give those",
@@ -114,7 +115,7 @@ def _either(conditions: list[str]) -> str:
 
 
 def _comm_matches(comm: str) -> str:
-    raw = comm.encode().ljust(16, b"\0")
+    raw = os.fsencode(comm).ljust(16, b"\0")  # names are bytes, whatever they spell
     words = (int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little"))
     return f"(name[0] == {words[0]}ULL && name[1] == {words[1]}ULL)"
 

@@ -79,6 +79,9 @@ static __always_inline struct estats_socket *estats_open(struct sock *sk, struct
 		s->handshaken = estats_sock(tp)->__sk_common.skc_state != ESTATS_TCP_SYN_SENT;
 		s->seen.data_octets_in = tp->bytes_received;
 	}
+	s->shadow.lost = tp->lost;
+	s->shadow.undo_marker = tp->undo_marker;
+	estats_limits_start(s);
 	return s;
 }
 
@@ -90,17 +93,15 @@ static __always_inline struct estats_socket *estats_meet(struct sock *sk, struct
 	return s ? s : estats_open(sk, tp, ESTATS_FLAG_BACKFILL);
 }
 
-static __always_inline bool estats_is_live(struct estats_socket *s)
-{
-	return s && (s->life == ESTATS_LIFE_LIVE || s->life == ESTATS_LIFE_PENDING);
-}
-
 static __always_inline void estats_closed(struct tcp_sock *tp, struct estats_socket *s,
 					  u8 old_state)
 {
 	if (s->life == ESTATS_LIFE_LIVE) {
-		if (s->handshaken)
-			estats_observe(&s->seen, tp);
+		if (s->handshaken) {
+			estats_look(s, tp);
+			estats_note_undo(s, tp);
+			estats_note_lost(s, tp);
+		}
 		estats_send_final(tp, s, old_state);
 	}
 	s->life = ESTATS_LIFE_CLOSED;
@@ -149,8 +150,10 @@ int on_inet_sock_set_state(u64 *ctx)
 		return 0;
 	}
 	/* The SYN is still outstanding here: the next hook looks at the rest. */
-	if (state != ESTATS_TCP_SYN_RECV)
+	if (state != ESTATS_TCP_SYN_RECV && !s->handshaken) {
 		s->handshaken = 1;
+		estats_lim_enter(&s->limits, ESTATS_LIM_SENDER, bpf_ktime_get_ns());
+	}
 	s->dirty = 1;
 	return 0;
 }

@@ -25,21 +25,34 @@ from typing import Any, Final
 
 from bpf import kernel_tree, syscall
 from bpf.btf import Btf, Kind
+from bpf.drops import c_source as drops_source
 from bpf.errors import EnvironmentLacksError
-from bpf.filters import Filters, c_source
+from bpf.filters import Filters
+from bpf.filters import c_source as filters_source
 from bpf.probes import OPTIONAL_FIELDS, PROBES, Hook, Probe
 from bpf.syscall import AttachType, ProgramType
 from bpf.variable import SAMPLED, Table
 
 _HERE: Final = Path(__file__).resolve().parent
 #: One text, in this order: BCC makes programs only of what stands in the main file.
-_SOURCES: Final = ("state", "observe", "fill", "emit", "lifecycle", "segments", "sweep")
+_SOURCES: Final = (
+    "state",
+    "observe",
+    "limits",
+    "fill",
+    "emit",
+    "congestion",
+    "lifecycle",
+    "segments",
+    "sweep",
+)
 
 _FDS_PER_MESSAGE: Final = 128  # the kernel takes 253
 _RINGS_BYTES: Final = 32 << 20  # all rings together, if the limits of one allow it
 _RING_BYTES_MIN: Final = 128 << 10
 _RING_BYTES_MAX: Final = 4 << 20
 _FINALS_MAX: Final = 8192
+_RETRANSMITTED_MAX: Final = 16384
 _CLONE_NEWNET: Final = 0x40000000
 _MAP_RINGBUF: Final = 27
 _PR_SET_PDEATHSIG: Final = 1
@@ -48,12 +61,16 @@ _CLOCK_REALTIME_COARSE: Final = 5  # steps once a tick; Python has no name for i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to load: chosen tables, number of shards, flush interval in microseconds, filters."""
+    """What to load: chosen tables, number of shards, intervals in microseconds, filters.
+
+    RTT samples above ``rtt_threshold_us`` count as high (HighRTTm).
+    """
 
     tables: tuple[Table, ...]
     shards: int
     flush_us: int
     filters: Filters
+    rtt_threshold_us: int = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +132,13 @@ def cgroup_root() -> Path:
     )
 
 
-def source(filters: Filters) -> str:
+def source(filters: Filters, btf: Btf) -> str:
     """The one text that BCC compiles."""
     parts = [(_HERE / "estats_vars.gen.h").read_text().replace("#pragma once\n", "")]
     for name in _SOURCES:
         parts.append((_HERE / f"{name}.bpf.c").read_text())
         if name == "fill":
-            parts.append(c_source(filters))
+            parts += [filters_source(filters), drops_source(btf)]
     return "\n".join(parts)
 
 
@@ -170,16 +187,12 @@ def _load_here(request: Request) -> Loaded:
     started = time.monotonic()
     cgroup = os.open(cgroup_root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     btf = Btf()
-    missing = [
-        p.target
-        for p in PROBES
-        if p.hook is Hook.TRACEPOINT
-        and btf.find(p.hook.value.format(target=p.target), Kind.TYPEDEF) is None
-    ]
-    if missing:
+    wanted = attached(request.tables)
+    probes = tuple(p for p in wanted if is_available(p, btf))
+    if missing := [p for p in wanted if p not in probes and not p.is_optional]:
         raise EnvironmentLacksError(
-            f"this kernel has no tracepoint {', '.join(missing)}",
-            "a kernel of 5.9 or newer has them; --source diag works without",
+            f"this kernel has no {', '.join(p.target for p in missing)} to attach to",
+            f"kernels from {missing[0].since} on have it; --source diag works without",
         )
     cpus = _highest_cpu() + 1
     online = sorted(os.sched_getaffinity(0) | set(_cpu_list("online")))
@@ -193,11 +206,14 @@ def _load_here(request: Request) -> Loaded:
         "ESTATS_FINALS_MAX": _FINALS_MAX,
         "ESTATS_US_PER_JIFFY": 1_000_000 // _hz(),
         "ESTATS_TABLES": sum(1 << i for i, t in enumerate(SAMPLED) if t in request.tables),
+        "ESTATS_RETRANSMITTED_MAX": _RETRANSMITTED_MAX,
+        "ESTATS_RTT_THRESHOLD_US": request.rtt_threshold_us,
         **{f"ESTATS_FIELD_{name}": 1 for name in fields},
+        **{f"ESTATS_HOOK_{probe.function}": 1 for probe in probes},
     }
-    module = _compile(btf, source(request.filters), defines)
+    module = _compile(btf, source(request.filters, btf), defines)
     rings = _make_rings(module, online, request.shards, size)
-    links = _attach(module, btf, attached(request.tables), cgroup)
+    links = _attach(module, btf, probes, cgroup)
     _backfill(links.pop("on_backfill"))
     return Loaded(
         rings=rings,
@@ -208,13 +224,34 @@ def _load_here(request: Request) -> Loaded:
         sweep=links.pop("on_sweep"),
         census=links.pop("on_census"),
         links=tuple(links.values()),
-        unavailable={
-            variable: f"this kernel has no {s}.{f}"
-            for (s, f), variable in OPTIONAL_FIELDS.items()
-            if f"{s}_{f}" not in fields
-        },
+        unavailable=_unavailable(btf, set(wanted) - set(probes)),
         seconds=time.monotonic() - started,
     )
+
+
+def is_available(probe: Probe, btf: Btf) -> bool:
+    """Whether this kernel has what the program hooks, with the arguments that it reads."""
+    if probe.hook is Hook.TRACEPOINT:
+        arguments = btf.arguments_of(probe.target)
+        return arguments is not None and arguments >= probe.arguments
+    if probe.hook is Hook.ITERATOR:
+        return btf.find(probe.hook.value.format(target=probe.target), Kind.FUNC) is not None
+    return True
+
+
+def _unavailable(btf: Btf, missing: set[Probe]) -> dict[str, str]:
+    """The variables that stay NULL on this kernel, and why."""
+    fields = {
+        variable: f"this kernel has no {struct}.{field}"
+        for (struct, field), variable in OPTIONAL_FIELDS.items()
+        if field not in btf.fields(struct)
+    }
+    hooks = {
+        variable: f"this kernel has no tracepoint {probe.target} as of {probe.since}"
+        for probe in missing
+        for variable in probe.feeds
+    }
+    return fields | hooks
 
 
 def _compile(btf: Btf, text: str, defines: Mapping[str, int]) -> Any:
@@ -325,11 +362,7 @@ def _load_program(module: Any, btf: Btf, probe: Probe) -> int:
     iterator = probe.hook is Hook.ITERATOR
     kind = Kind.FUNC if iterator else Kind.TYPEDEF
     btf_id = btf.find(probe.hook.value.format(target=probe.target), kind)
-    if btf_id is None:
-        raise EnvironmentLacksError(
-            f"this kernel cannot iterate over {probe.target}",
-            "a kernel of 5.9 or newer can; --source diag works without",
-        )
+    assert btf_id is not None, "only available programs are loaded"
     where = AttachType.TRACE_ITER if iterator else AttachType.TRACE_RAW_TP
     return syscall.load_program(probe.function, code, ProgramType.TRACING, where, btf_id)
 

@@ -66,6 +66,8 @@ static __always_inline void estats_observe_rtt(struct estats_seen *n, struct tcp
 	n->rtt_us = sample;
 	n->rtt_sum_us += sample;
 	n->rtt_count++;
+	if (sample > ESTATS_RTT_THRESHOLD_US)
+		n->rtt_high++;
 	n->rtt_max_us = estats_max(n->rtt_max_us, sample);
 	if (!(n->have & ESTATS_HAVE_RTT) || sample < n->rtt_min_us)
 		n->rtt_min_us = sample;

@@ -21,7 +21,9 @@ class Probe:
     """One program: the C function ``function`` on ``target``.
 
     ``tables`` are those that have variables from it alone: masked out, it is not attached.
-    ``since`` is the first kernel whose hook this is, for people; the kernel's BTF decides.
+    ``since`` is the first kernel whose hook this is, for people; the kernel's BTF decides, also
+    whether a tracepoint has as many ``arguments`` as are read. Where an optional one is missing,
+    the variables that it ``feeds`` are NULL; where another one is, the collector cannot run.
     """
 
     function: str
@@ -30,6 +32,9 @@ class Probe:
     tables: tuple[Table, ...] = SAMPLED
     since: str
     purpose: str
+    arguments: int = 0
+    is_optional: bool = False
+    feeds: tuple[str, ...] = ()
 
 
 #: In the order they are attached: the lifecycle first, so that no connection is missed between
@@ -59,16 +64,80 @@ PROBES: Final = (
     Probe(
         function="on_ingress",
         hook=Hook.INGRESS,
-        tables=(Table.PERF, Table.PATH),
+        tables=(Table.PERF, Table.PATH, Table.STACK),
         since="4.10",
-        purpose="every packet received: HCDataOctetsIn, IpTtl, IpTosIn",
+        purpose="every packet received: octets, duplicate ACKs, SACKs, echoes, windows",
     ),
     Probe(
         function="on_egress",
         hook=Hook.EGRESS,
-        tables=(Table.PERF, Table.PATH, Table.APP),
+        tables=(Table.GLOBAL, Table.PERF, Table.PATH, Table.APP),
         since="4.10",
-        purpose="every packet sent: CurRwinSent, MaxRwinSent, IpTosOut, MaxAppWQueue",
+        purpose="every packet sent: windows, duplicate ACKs, echoes, who limits the sender",
+    ),
+    Probe(
+        function="on_tcp_cong_state_set",
+        hook=Hook.TRACEPOINT,
+        target="tcp_cong_state_set",
+        tables=(Table.PERF, Table.PATH, Table.STACK, Table.EXTRAS),
+        since="5.17",
+        purpose="every change of the congestion state: signals, timeouts, recoveries",
+        arguments=2,
+        is_optional=True,
+        feeds=(
+            "CongSignals",
+            "Timeouts",
+            "NonRecovDA",
+            "NonRecovDAEpisodes",
+            "SumOctetsReordered",
+            "PreCongSumCwnd",
+            "PreCongSumRTTUs",
+            "PostCongSumRTTUs",
+            "PostCongCountRTT",
+            "FastRetran",
+            "SubsequentTimeouts",
+            "AbruptTimeouts",
+            "SpuriousFrDetected",
+            "SpuriousRtoDetected",
+            "CongOverCount",
+            "SlowStart",
+            "CongAvoid",
+            "OtherReductions",
+            "OtherReductionsCV",
+            "SendStall",
+        ),
+    ),
+    Probe(
+        function="on_tcp_retransmit_skb",
+        hook=Hook.TRACEPOINT,
+        target="tcp_retransmit_skb",
+        tables=(Table.PERF,),
+        since="4.15",
+        purpose="every retransmission: those of what was sent again before",
+        arguments=2,
+        is_optional=True,
+        feeds=("LostRetransmitSegs",),
+    ),
+    Probe(
+        function="on_tcp_sendmsg_locked",
+        hook=Hook.TRACEPOINT,
+        target="tcp_sendmsg_locked",
+        tables=(Table.GLOBAL, Table.PERF, Table.APP),
+        since="6.16",
+        purpose="every write: the end of waiting for the application",
+        arguments=1,
+        is_optional=True,
+    ),
+    Probe(
+        function="on_kfree_skb",
+        hook=Hook.TRACEPOINT,
+        target="kfree_skb",
+        tables=(Table.STACK,),
+        since="6.11",
+        purpose="every dropped packet: segments that failed a test of the socket",
+        arguments=4,
+        is_optional=True,
+        feeds=("SoftErrors", "SoftErrorReason"),
     ),
     Probe(
         function="on_backfill",

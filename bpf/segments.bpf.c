@@ -19,7 +19,11 @@ int on_tcp_probe(u64 *ctx)
 	s = estats_meet(sk, tp);
 	if (!estats_is_live(s))
 		return 0;
-	estats_observe(&s->seen, tp);
+	estats_look(s, tp);
+	estats_note_undo(s, tp);
+	estats_note_growth(s, tp);
+	estats_note_lost(s, tp);
+	estats_limits_acked(s, tp);
 	s->seen.reasm_max = estats_max(s->seen.reasm_max, estats_reasm(tp));
 	/* In order, the segment in hand is queued before anyone can look again. */
 	if (cb->seq == tp->rcv_nxt)
@@ -31,6 +35,10 @@ int on_tcp_probe(u64 *ctx)
 	s->dirty = 1;	/* what this segment is about to change was not in the batch */
 	return 0;
 }
+
+#define ESTATS_OPTIONS_MAX	20	/* padding counts as options */
+
+enum { ESTATS_OPTION_END = 0, ESTATS_OPTION_NOP = 1, ESTATS_OPTION_SACK = 5 };
 
 struct estats_ip {
 	u8 ttl;
@@ -70,34 +78,164 @@ static __always_inline struct tcphdr *estats_tcp_header(struct __sk_buff *skb, u
 	return (u8 *)(th + 1) > end ? 0 : th;
 }
 
+static __always_inline u32 estats_segments(struct __sk_buff *skb)
+{
+	return skb->gso_segs ? skb->gso_segs : 1;
+}
+
+/* SACK blocks among the options of one header; -1 without the option. */
+static __always_inline int estats_sack_blocks(struct __sk_buff *skb, u32 offset, u32 octets)
+{
+	u8 options[64] = {};
+	u32 at = 0, i;
+
+	octets &= 63;
+	if (octets < 2 || octets > 40 || bpf_skb_load_bytes(skb, offset, options, octets))
+		return -1;
+	for (i = 0; i < ESTATS_OPTIONS_MAX; i++) {
+		u8 kind, length;
+
+		/* The same range in each round, or the verifier follows every path apart. */
+		estats_pin(at);
+		at &= 63;
+		if (at + 1 >= octets)
+			return -1;
+		kind = options[at & 63];
+		length = options[(at + 1) & 63];
+		if (kind == ESTATS_OPTION_END)
+			return -1;
+		if (kind == ESTATS_OPTION_NOP) {
+			at++;
+			continue;
+		}
+		if (length < 2)
+			return -1;
+		if (kind == ESTATS_OPTION_SACK)
+			return (length - 2) / 8;
+		at += length;
+	}
+	return -1;
+}
+
+/*
+ * Acknowledgements as they come off the wire, before the backlog merges them:
+ * RFC 5681's duplicate has no data, acknowledges nothing new while something is
+ * outstanding, and offers the same window.
+ */
+static __always_inline void estats_note_ack(struct estats_socket *s, struct tcp_sock *tp, u32 ack,
+					    u16 window, bool bare, u32 segments)
+{
+	struct estats_shadow *h = &s->shadow;
+	s32 advance = ack - h->ack_in;
+
+	if (!h->acked_in) {
+		h->acked_in = 1;
+		h->ack_in = ack;
+	} else if (advance > 0) {
+		/* A run that ends without a recovery was reordering. */
+		if (h->dup_run && tp->inet_conn.icsk_ca_state < ESTATS_CA_CWR) {
+			s->events.non_recov_episodes++;
+			s->events.non_recov_da += h->dup_run;
+			s->events.octets_reordered += advance;
+		}
+		h->dup_run = 0;
+		h->hint = 0;
+		h->ack_in = ack;
+	} else if (!advance && bare && window == h->window_in && (s32)(tp->snd_nxt - ack) > 0) {
+		s->events.dup_acks_in += segments;
+		h->dup_run += segments;
+		h->hint = 1;
+	}
+	h->window_in = window;
+}
+
+static __always_inline void estats_note_received(struct estats_socket *s, struct tcp_sock *tp,
+						 struct __sk_buff *skb, struct tcphdr *th,
+						 u32 header, u32 octets)
+{
+	u32 segments = estats_segments(skb);
+	u16 window = bpf_ntohs(th->window);
+	int blocks;
+
+	if (!window && s->shadow.acked_in && s->shadow.window_in)
+		s->events.zero_rwin_rcvd++;
+	if (th->ece && tp->ecn_flags & 1)
+		s->events.ecn_signals += segments;
+	if (th->ack)
+		estats_note_ack(s, tp, bpf_ntohl(th->ack_seq), window, !octets && !th->fin,
+				segments);
+	if (th->ece && tp->ecn_flags & 1)
+		s->shadow.hint = 1;
+	if (th->doff <= 5)
+		return;
+	blocks = estats_sack_blocks(skb, header + sizeof(*th), th->doff * 4 - sizeof(*th));
+	if (blocks >= 0) {
+		s->events.sacks_rcvd++;
+		s->events.sack_blocks_rcvd += blocks;
+	}
+}
+
 /* Before the socket's lock and before any validation: facts of the packet only. */
 int on_ingress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct estats_socket *s;
 	struct estats_ip ip = {};
+	struct tcp_sock *tp;
 	struct tcphdr *th;
-	u32 headers;
+	u32 headers, octets;
 
 	if (!sk)
 		return 1;
 	s = sockets.sk_storage_get(sk, 0, 0);
 	if (!estats_is_live(s) || !estats_parse_ip(skb, &ip))
 		return 1;
+	tp = bpf_skc_to_tcp_sock(sk);
+	th = estats_tcp_header(skb, ip.header);
+	if (!tp || !th)
+		return 1;
 	s->seen.ip_ttl = ip.ttl;
 	s->seen.ip_tos_in = ip.tos;
 	s->seen.ip_in_seen = 1;
-	th = estats_tcp_header(skb, ip.header);
-	if (!th)
-		return 1;
 	headers = ip.header + th->doff * 4;
-	if (skb->len > headers)
-		__sync_fetch_and_add(&s->seen.data_octets_in, skb->len - headers);
+	octets = skb->len > headers ? skb->len - headers : 0;
+	if (octets)
+		__sync_fetch_and_add(&s->seen.data_octets_in, octets);
+	if (!th->syn && !th->rst)
+		estats_note_received(s, tp, skb, th, ip.header, octets);
+	s->shadow.from_egress = 0;
 	s->dirty = 1;
 	return 1;
 }
 
-/* The window that goes out and the queue behind it, under the lock. */
+static __always_inline void estats_note_sent(struct estats_socket *s, struct tcp_sock *tp,
+					     struct tcphdr *th, u32 octets)
+{
+	struct estats_shadow *h = &s->shadow;
+	u32 ack = bpf_ntohl(th->ack_seq);
+	u16 window = bpf_ntohs(th->window);
+	bool same = h->acked_out && ack == h->ack_out;
+
+	if (!window && h->acked_out && h->window_out)
+		s->events.zero_rwin_sent++;
+	if (!octets && !th->fin && same && window == h->window_out &&
+	    (tp->out_of_order_queue.rb_node || tp->rx_opt.dsack)) {
+		s->events.dup_acks_out++;
+		if (!h->in_run)
+			s->events.dup_ack_episodes++;
+		h->in_run = 1;
+	} else if (!same) {
+		h->in_run = 0;
+	}
+	if (th->ece && !h->ece_out)
+		s->events.ece_sent++;
+	h->ece_out = th->ece;
+	h->ack_out = ack;
+	h->window_out = window;
+	h->acked_out = 1;
+}
+
+/* What goes out and the queue behind it, under the lock. */
 int on_egress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -105,7 +243,7 @@ int on_egress(struct __sk_buff *skb)
 	struct estats_ip ip = {};
 	struct tcp_sock *tp;
 	struct tcphdr *th;
-	u32 window;
+	u32 window, headers, octets;
 
 	if (!sk)
 		return 1;
@@ -119,12 +257,20 @@ int on_egress(struct __sk_buff *skb)
 	s->seen.ip_tos_out = ip.tos;
 	s->seen.have |= ESTATS_HAVE_TOS_OUT;
 	s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);
+	headers = ip.header + th->doff * 4;
+	octets = skb->len > headers ? skb->len - headers : 0;
 	if (!th->rst) {
 		window = bpf_ntohs(th->window);
 		s->seen.rwin_sent = th->syn ? window : window << tp->rx_opt.rcv_wscale;
 		s->seen.rwin_sent_max = estats_max(s->seen.rwin_sent_max, s->seen.rwin_sent);
 		s->seen.have |= ESTATS_HAVE_RWIN_SENT;
 	}
+	if (!th->rst && !th->syn) {
+		estats_note_sent(s, tp, th, octets);
+		if (octets)
+			estats_limits_sent(s, tp, bpf_ntohl(th->seq), octets, estats_segments(skb));
+	}
+	s->shadow.from_egress = 1;
 	s->dirty = 1;
 	return 1;
 }

@@ -33,6 +33,14 @@
 /* Longer than a segment takes to be processed once its clock was read. */
 #define ESTATS_SETTLED_NS		1000000
 
+#define ESTATS_TSQ_THROTTLED		1	/* bit of sock.sk_tsq_flags */
+#define ESTATS_PACING_NEEDED		1	/* sock.sk_pacing_status */
+#define ESTATS_TIMER_TLP		5	/* icsk_pending: ICSK_TIME_LOSS_PROBE */
+#define ESTATS_TOS_CE			3
+
+enum estats_ca_state { ESTATS_CA_OPEN, ESTATS_CA_DISORDER, ESTATS_CA_CWR, ESTATS_CA_RECOVERY,
+		       ESTATS_CA_LOSS };
+
 /* enum tcp_state is anonymous in some kernels' BTF, so its values are ours. */
 enum estats_tcp_state {
 	ESTATS_TCP_ESTABLISHED = 1,
@@ -80,6 +88,7 @@ struct estats_seen {
 	u32 rtt_max_us;
 	u32 rtt_min_us;
 	u32 rtt_count;
+	u32 rtt_high;		/* samples above --rtt-threshold */
 	u32 rto_max;		/* jiffies */
 	u32 rto_min;
 	u32 pipe_max;
@@ -107,6 +116,82 @@ struct estats_seen {
 	u32 snd_una;
 };
 
+/* Totals that only events move. The sweep reads them as they are. Those of the
+ * ingress hook, which runs without the lock, are words of their own.
+ */
+struct estats_events {
+	u64 pre_cong_rtt_us;
+	u64 post_cong_rtt_us;
+	u32 cong_signals;
+	u32 timeouts;
+	u32 subsequent_timeouts;
+	u32 abrupt_timeouts;
+	u32 fast_retran;
+	u32 spurious_fr;
+	u32 spurious_rto;
+	u32 cong_over;
+	u32 pre_cong_cwnd;
+	u32 post_cong_count;
+	u32 slow_start;
+	u32 cong_avoid;
+	u32 other_reductions;
+	u32 other_reductions_cv;
+	u32 send_stall;
+	u32 lost_retransmits;
+	u32 rack_lost;
+	u32 soft_errors;
+	u32 soft_error_reason;
+	/* egress */
+	u32 zero_rwin_sent;
+	u32 dup_acks_out;
+	u32 dup_ack_episodes;
+	u32 ece_sent;
+	/* ingress */
+	u32 zero_rwin_rcvd;
+	u32 dup_acks_in;
+	u32 sacks_rcvd;
+	u32 sack_blocks_rcvd;
+	u32 ecn_signals;
+	u32 non_recov_da;
+	u32 non_recov_episodes;
+	u32 octets_reordered;
+};
+
+/* What was seen last, to tell what is new. */
+struct estats_shadow {
+	u32 undo_marker;
+	u32 cwnd;		/* segments, at the last tcp_probe; 0 after a signal */
+	u32 ssthresh;
+	u32 lost;		/* tcp_sock.lost */
+	u32 ack_out;
+	u32 ack_in;
+	u32 dup_run;		/* duplicate ACKs since the last advancing one */
+	u16 window_out;
+	u16 window_in;
+	u8 episode;		/* the congestion state whose undo is awaited */
+	u8 post_pending;	/* the next RTT sample follows a congestion signal */
+	u8 from_egress;		/* the last hook was egress: we are still sending */
+	u8 hint;		/* a duplicate ACK or an echo since the last advancing ACK */
+	u8 ece_out;
+	u8 acked_in;		/* ack_in and window_in were set */
+	u8 acked_out;
+	u8 in_run;		/* of duplicate ACKs sent */
+};
+
+#define ESTATS_LIMS	8	/* six states: a power of two lets an index be masked */
+
+/* Who holds the sender back (SndLim*): see limits.bpf.c. */
+struct estats_limits {
+	u64 time_ns[ESTATS_LIMS];
+	u64 since_ns;		/* the present state is accounted for up to here */
+	u64 candidate_ns;
+	u32 transitions[ESTATS_LIMS];
+	u8 state;
+	u8 candidate;
+	u8 has_candidate;
+	u8 unused[5];
+};
+
 struct estats_socket {
 	u64 id;
 	u64 start_ns;
@@ -123,6 +208,9 @@ struct estats_socket {
 	u8 unused[6];
 	char comm[16];
 	struct estats_seen seen;
+	struct estats_events events;
+	struct estats_shadow shadow;
+	struct estats_limits limits;
 };
 
 /* Our own counters: one row for each CPU and shard. bpf/loader.py maps it. */
@@ -133,6 +221,12 @@ struct estats_counters {
 	u64 overflowed;		/* finals waiting in the overflow map, ever */
 };
 
+/* Segments that were sent again: whether as a tail loss probe. Old ones make room. */
+struct estats_retransmitted {
+	u64 id;
+	u64 seq;
+};
+
 BPF_SK_STORAGE(sockets, struct estats_socket);
 BPF_RINGBUF_OUTPUT(ring_template, 1);
 BPF_ARRAY_OF_MAPS(rings, "ring_template", ESTATS_CPUS * ESTATS_SHARDS);
@@ -140,7 +234,14 @@ BPF_F_TABLE("array", u32, struct estats_counters, counters, ESTATS_CPUS * ESTATS
 	    ESTATS_MAP_MMAPABLE);
 /* Final batches that found no room in their ring, and the blank they start as. */
 BPF_F_TABLE("hash", u64, struct estats_batch, finals, ESTATS_FINALS_MAX, ESTATS_MAP_NO_PREALLOC);
+BPF_F_TABLE("lru_hash", struct estats_retransmitted, u8, retransmitted,
+	    ESTATS_RETRANSMITTED_MAX, 0);
 BPF_ARRAY(blank, struct estats_batch, 1);
+
+/* A value that clang must have in a register here. Else it may choose between two
+ * addresses and load once, and the verifier knows one kind of pointer for a load.
+ */
+#define estats_pin(value)	asm volatile("" : "+r"(value))
 
 #define estats_max(a, b) ((a) > (b) ? (a) : (b))
 #define estats_min(a, b) ((a) < (b) ? (a) : (b))
@@ -155,6 +256,11 @@ static __always_inline struct estats_counters *estats_count(u16 shard)
 	u32 ring = estats_ring_of(shard);
 
 	return counters.lookup(&ring);
+}
+
+static __always_inline bool estats_is_live(struct estats_socket *s)
+{
+	return s && (s->life == ESTATS_LIFE_LIVE || s->life == ESTATS_LIFE_PENDING);
 }
 
 static __always_inline struct sock *estats_sock(struct tcp_sock *tp)

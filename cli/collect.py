@@ -74,6 +74,14 @@ From = Annotated[
     Source,
     typer.Option(help="auto is bpf, or inet_diag (diag) where the kernel programs cannot run."),
 ]
+Threshold = Annotated[
+    str,
+    typer.Option(
+        "--rtt-threshold",
+        metavar="TIME",
+        help="RTT samples above it count in HighRTTm, others in NormalRTTm.",
+    ),
+]
 Port = Annotated[
     list[int] | None,
     typer.Option(metavar="PORT", help="Only this port, at either end.", show_default=False),
@@ -134,6 +142,7 @@ def collect(  # noqa: PLR0913  (one for each option)
     comm: Comm = None,
     shards: Shards = None,
     group: Group = None,
+    rtt_threshold: Threshold = "100ms",
     record: Record = None,
     replay: Replay = None,
 ) -> None:
@@ -148,6 +157,7 @@ def collect(  # noqa: PLR0913  (one for each option)
         interval_us=_length(interval, "--interval"),
         flush_us=_length(flush_interval, "--flush-interval"),
         duration_us=None if duration is None else _length(duration, "--duration"),
+        rtt_threshold_us=_length(rtt_threshold, "--rtt-threshold"),
         filters=Filters(
             ports=tuple(port or ()),
             sports=tuple(sport or ()),

@@ -28,14 +28,15 @@ VARIABLES = {
         SndLimTimeSnd SndLimTransStartup SndLimTimeStartup SndLimTransTSODefer
         SndLimTimeTSODefer SndLimTransPace SndLimTimePace LostRetransmitSegs NormalRTTm
         HighRTTm HCOctetsRetrans ElapsedUs SmoothedRTTUs CurRTOUs CurCwndSegs
-        CurSsthreshSegs
+        CurSsthreshSegs SndLimTimeRwinUs SndLimTimeCwndUs SndLimTimeSndUs
+        SndLimTimeStartupUs SndLimTimeTSODeferUs SndLimTimePaceUs
     """,
     "path": """
         RetranThresh NonRecovDAEpisodes SumOctetsReordered NonRecovDA SampleRTT RTTVar
         MaxRTT MinRTT SumRTT HCSumRTT CountRTT MaxRTO MinRTO IpTtl IpTosIn IpTosOut
         PreCongSumCwnd PreCongSumRTT PostCongSumRTT PostCongCountRTT ECNsignals
         DupAckEpisodes RcvRTT DupAcksOut CERcvd ECESent SampleRTTUs RTTVarUs MdevUs MaxRTTUs
-        MinRTTUs HCSumRTTUs MaxRTOUs MinRTOUs
+        MinRTTUs HCSumRTTUs MaxRTOUs MinRTOUs PreCongSumRTTUs PostCongSumRTTUs
     """,
     "stack": """
         ActiveOpen MSSSent MSSRcvd WinScaleSent WinScaleRcvd TimeStamps ECN WillSendSACK
@@ -78,6 +79,14 @@ DERIVED = {
     "ElapsedMicroSecs": "ElapsedUs % 1000000",
     "SmoothedRTT": "SmoothedRTTUs / 1000",
     "CurRTO": "CurRTOUs / 1000",
+    "SndLimTimeRwin": "(SndLimTimeRwinUs / 1000) & 4294967295",
+    "SndLimTimeCwnd": "(SndLimTimeCwndUs / 1000) & 4294967295",
+    "SndLimTimeSnd": "(SndLimTimeSndUs / 1000) & 4294967295",
+    "SndLimTimeStartup": "(SndLimTimeStartupUs / 1000) & 4294967295",
+    "SndLimTimeTSODefer": "(SndLimTimeTSODeferUs / 1000) & 4294967295",
+    "SndLimTimePace": "(SndLimTimePaceUs / 1000) & 4294967295",
+    "PreCongSumRTT": "(PreCongSumRTTUs / 1000) & 4294967295",
+    "PostCongSumRTT": "(PostCongSumRTTUs / 1000) & 4294967295",
     "CurCwnd": "min(CurCwndSegs * CurMSS, 4294967295)",
     "CurSsthresh": (
         "CASE WHEN CurSsthreshSegs >= 2147483647 THEN 4294967295"

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Congestion signals, timeouts, recoveries and what was taken back, growth and
+ * other reductions of the congestion window.
+ */
+
+/*
+ * All ways of undoing a reduction end in zeroing undo_marker; the normal end of
+ * a recovery leaves it. An undo by D-SACK changes no state: it shows at the
+ * next segment only.
+ */
+static __always_inline void estats_note_undo(struct estats_socket *s, struct tcp_sock *tp)
+{
+	if (s->shadow.undo_marker && !tp->undo_marker) {
+		if (s->shadow.episode == ESTATS_CA_RECOVERY)
+			s->events.spurious_fr++;
+		else if (s->shadow.episode == ESTATS_CA_LOSS)
+			s->events.spurious_rto++;
+		if (tp->prior_ssthresh)
+			s->events.cong_over++;
+		s->shadow.cwnd = 0;	/* restored: neither growth nor reduction */
+	}
+	s->shadow.undo_marker = tp->undo_marker;
+}
+
+/* Segments that RACK (without SACK: duplicate ACKs) declared lost. */
+static __always_inline void estats_note_lost(struct estats_socket *s, struct tcp_sock *tp)
+{
+	s->events.rack_lost += tp->lost - s->shadow.lost;
+	s->shadow.lost = tp->lost;
+}
+
+/* Looks at the socket under its lock: what the kernel has and what has changed. */
+static __always_inline void estats_look(struct estats_socket *s, struct tcp_sock *tp)
+{
+	u32 samples = s->seen.rtt_count;
+
+	estats_observe(&s->seen, tp);
+	if (s->seen.rtt_count != samples && s->shadow.post_pending) {
+		s->events.post_cong_rtt_us += s->seen.rtt_us;
+		s->events.post_cong_count++;
+		s->shadow.post_pending = 0;
+	}
+}
+
+/*
+ * One call for each ACK: its net effect on the window. CWR and Recovery reduce
+ * step by step, which is their own business; a signal since the last look
+ * clears shadow.cwnd.
+ */
+static __always_inline void estats_note_growth(struct estats_socket *s, struct tcp_sock *tp)
+{
+	u32 before = s->shadow.cwnd, ssthresh = s->shadow.ssthresh, cwnd = tp->snd_cwnd;
+	u8 state = tp->inet_conn.icsk_ca_state;
+
+	s->shadow.cwnd = state == ESTATS_CA_CWR || state == ESTATS_CA_RECOVERY ? 0 : cwnd;
+	s->shadow.ssthresh = tp->snd_ssthresh;
+	if (!before || !s->shadow.cwnd || cwnd == before)
+		return;
+	if (cwnd > before) {
+		if (before < ssthresh)
+			s->events.slow_start++;
+		else
+			s->events.cong_avoid++;
+	} else if (state <= ESTATS_CA_DISORDER) {
+		s->events.other_reductions++;
+		/* Window validation sets the threshold to three quarters of the old window. */
+		if (!tp->snd_cwnd_used &&
+		    tp->snd_ssthresh == estats_max(ssthresh, (before >> 1) + (before >> 2)))
+			s->events.other_reductions_cv++;
+	}
+}
+
+static __always_inline void estats_signal(struct estats_socket *s, struct tcp_sock *tp, u32 cwnd)
+{
+	s->events.cong_signals++;
+	s->events.pre_cong_cwnd += estats_octets(cwnd, tp->mss_cache);
+	s->events.pre_cong_rtt_us += s->seen.rtt_us;
+	s->shadow.post_pending = 1;
+}
+
+/* An RTO. The backoff is raised after this event, so a first timeout still has 0. */
+static __always_inline void estats_timeout(struct estats_socket *s, struct tcp_sock *tp,
+					   u8 old_state)
+{
+	/* At once after an RTO snd_cwnd is what is in flight and one more. */
+	u32 prior = tp->prior_cwnd, cwnd = s->shadow.cwnd;
+
+	estats_pin(prior);
+	if (old_state < ESTATS_CA_LOSS || !cwnd)
+		cwnd = prior;
+	if (tp->inet_conn.icsk_backoff)
+		s->events.subsequent_timeouts++;
+	else
+		s->events.timeouts++;
+	if (old_state == ESTATS_CA_OPEN && !tp->sacked_out && !s->shadow.hint)
+		s->events.abrupt_timeouts++;
+	estats_signal(s, tp, cwnd);
+}
+
+/* The old state is in the socket still; the window is cut already for Loss only. */
+int on_tcp_cong_state_set(u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	u8 state = ctx[1], old_state;
+	struct estats_socket *s;
+	struct tcp_sock *tp;
+
+	s = sockets.sk_storage_get(sk, 0, 0);
+	if (!estats_is_live(s))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	old_state = tp->inet_conn.icsk_ca_state;
+	if (s->handshaken)
+		estats_observe_rtt(&s->seen, tp);
+	if (state <= ESTATS_CA_DISORDER)
+		estats_note_undo(s, tp);
+	if (state == ESTATS_CA_CWR && old_state < ESTATS_CA_CWR) {
+		if (s->shadow.from_egress)
+			s->events.send_stall++;
+		estats_signal(s, tp, tp->snd_cwnd);
+	}
+	if (state == ESTATS_CA_RECOVERY) {
+		s->events.fast_retran++;
+		if (old_state != ESTATS_CA_CWR && old_state != ESTATS_CA_RECOVERY)
+			estats_signal(s, tp, tp->snd_cwnd);
+	}
+	/* A retransmission for path MTU passes through Loss too, with nothing to undo. */
+	if (state == ESTATS_CA_LOSS &&
+	    (old_state == ESTATS_CA_LOSS || tp->prior_ssthresh || tp->undo_marker)) {
+		estats_timeout(s, tp, old_state);
+		estats_limits_timeout(s);
+	}
+	if (state == ESTATS_CA_LOSS)
+		s->shadow.lost = tp->lost;	/* marked by the timeout, not by RACK */
+	if (state >= ESTATS_CA_CWR) {
+		s->shadow.undo_marker = tp->undo_marker;
+		s->shadow.episode = state;
+		s->shadow.cwnd = 0;
+	}
+	if (state >= ESTATS_CA_RECOVERY)
+		s->shadow.dup_run = 0;
+	s->dirty = 1;
+	return 0;
+}
+
+/*
+ * The kernel counts a retransmission lost when it marks it so, where no hook is:
+ * here it is counted when the same segment is sent once more. A tail loss probe
+ * sends again what was not lost.
+ */
+int on_tcp_retransmit_skb(u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	struct sk_buff *skb = (struct sk_buff *)ctx[1];
+	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)skb->cb;
+	struct estats_retransmitted key = {};
+	struct estats_socket *s;
+	struct tcp_sock *tp;
+	u32 segments;
+	u8 *was_probe, is_probe;
+
+	s = sockets.sk_storage_get(sk, 0, 0);
+	if (!estats_is_live(s))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || !s->handshaken)
+		return 0;
+	key.id = s->id;
+	key.seq = cb->seq;
+	segments = cb->tcp_gso_segs ? cb->tcp_gso_segs : 1;
+	is_probe = tp->inet_conn.icsk_pending == ESTATS_TIMER_TLP;
+	was_probe = retransmitted.lookup(&key);
+	if (was_probe && !*was_probe && !is_probe)
+		s->events.lost_retransmits += segments;
+	retransmitted.update(&key, &is_probe);
+	s->dirty = 1;
+	return 0;
+}
+
+/* A segment that was received for a socket and dropped for failing a test. */
+int on_kfree_skb(u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[3];
+	u32 reason = estats_soft_error(ctx[2]);
+	struct estats_socket *s;
+
+	if (!reason || !sk)
+		return 0;
+	s = sockets.sk_storage_get(sk, 0, 0);
+	if (!estats_is_live(s))
+		return 0;
+	__sync_fetch_and_add(&s->events.soft_errors, 1);
+	s->events.soft_error_reason = reason;
+	s->dirty = 1;
+	return 0;
+}

@@ -163,4 +163,4 @@ def test_every_collected_variable_is_read_or_has_a_reason() -> None:
     collected = {v.name for table in SAMPLED for v in stored_in(table)}
     assert set(reasons) | set(RULES) == collected
     assert all(reasons.values())
-    assert set(unavailable([Table.EXTRAS])) == {"Priority"}
+    assert set(unavailable([Table.TUNE])) == {"LimCwnd", "LimRwin", "LimMSS"}

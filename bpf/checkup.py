@@ -10,7 +10,7 @@ from bpf.btf import VMLINUX, Btf
 from bpf.errors import EnvironmentLacksError
 from bpf.filters import Filters
 from bpf.loader import Loaded, Request, cgroup_root, is_available, load
-from bpf.probes import OPTIONAL_FIELDS, PROBES, Hook
+from bpf.probes import PROBES, Hook
 from bpf.variable import SAMPLED
 
 
@@ -41,7 +41,6 @@ def examine() -> Iterator[Finding]:
     yield Finding("BTF", True, f"{VMLINUX} can be read")
     yield _cgroup()
     yield from _hooks(btf)
-    yield from _fields(btf)
     yield _start()
 
 
@@ -79,12 +78,6 @@ def _hooks(btf: Btf) -> Iterator[Finding]:
             f"kernels from {probe.since} on have it; "
             + (without if probe.is_optional else "--source diag works without"),
         )
-
-
-def _fields(btf: Btf) -> Iterator[Finding]:
-    for (struct, field), variable in OPTIONAL_FIELDS.items():
-        there = field in btf.fields(struct)
-        yield Finding(variable, there, f"kernel field {struct}.{field}", "it is NULL here")
 
 
 def _start() -> Finding:

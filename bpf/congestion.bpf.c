@@ -4,14 +4,9 @@
  * other reductions of the congestion window.
  */
 
-/*
- * All ways of undoing a reduction end in zeroing undo_marker; the normal end of
- * a recovery leaves it. An undo by D-SACK changes no state: it shows at the
- * next segment only.
- */
 static __always_inline void estats_note_undo(struct estats_socket *s, struct tcp_sock *tp)
 {
-	if (s->shadow.undo_marker && !tp->undo_marker) {
+	if (estats_is_undone(s, tp)) {
 		if (s->shadow.episode == ESTATS_CA_RECOVERY)
 			s->events.spurious_fr++;
 		else if (s->shadow.episode == ESTATS_CA_LOSS)
@@ -64,9 +59,11 @@ static __always_inline void estats_note_growth(struct estats_socket *s, struct t
 			s->events.cong_avoid++;
 	} else if (state <= ESTATS_CA_DISORDER) {
 		s->events.other_reductions++;
-		/* Window validation sets the threshold to three quarters of the old window. */
-		if (!tp->snd_cwnd_used &&
-		    tp->snd_ssthresh == estats_max(ssthresh, (before >> 1) + (before >> 2)))
+		/* Window validation sets the threshold to three quarters of the old window,
+		 * or leaves it higher, and is not for who controls the window alone (BBR).
+		 */
+		if (!tp->inet_conn.icsk_ca_ops->cong_control &&
+		    tp->snd_ssthresh >= estats_max(ssthresh, (before >> 1) + (before >> 2)))
 			s->events.other_reductions_cv++;
 	}
 }
@@ -137,11 +134,12 @@ int on_tcp_cong_state_set(u64 *ctx)
 		s->shadow.lost = tp->lost;	/* marked by the timeout, not by RACK */
 	if (state >= ESTATS_CA_CWR) {
 		s->shadow.undo_marker = tp->undo_marker;
-		s->shadow.episode = state;
 		s->shadow.cwnd = 0;
 	}
-	if (state >= ESTATS_CA_RECOVERY)
+	if (state >= ESTATS_CA_RECOVERY) {
+		s->shadow.episode = state;	/* CWR after a tail loss probe leaves it undoable */
 		s->shadow.dup_run = 0;
+	}
 	s->dirty = 1;
 	return 0;
 }
@@ -166,7 +164,7 @@ int on_tcp_retransmit_skb(u64 *ctx)
 	if (!estats_is_live(s))
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp || !s->handshaken)
+	if (!tp)
 		return 0;
 	key.id = s->id;
 	key.seq = cb->seq;

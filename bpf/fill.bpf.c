@@ -175,6 +175,7 @@ static __always_inline void estats_fill_path_events(struct estats_path *b,
 						    struct estats_events *e)
 {
 	ESTATS_PUT(b, path, ec_nsignals, e->ecn_signals);
+	ESTATS_PUT(b, path, ce_rcvd, e->ce_rcvd);
 	ESTATS_PUT(b, path, ece_sent, e->ece_sent);
 	ESTATS_PUT(b, path, dup_acks_out, e->dup_acks_out);
 	ESTATS_PUT(b, path, dup_ack_episodes, e->dup_ack_episodes);
@@ -218,9 +219,6 @@ static __always_inline void estats_fill_path(struct estats_path *b, struct tcp_s
 	}
 	if (n->have & ESTATS_HAVE_TOS_OUT)
 		ESTATS_PUT(b, path, ip_tos_out, n->ip_tos_out);
-#ifdef ESTATS_FIELD_tcp_sock_received_ce
-	ESTATS_PUT(b, path, ce_rcvd, tp->received_ce);
-#endif
 }
 
 /* RFC 4898 numbers the states in its own way; 0 stands for none. */
@@ -287,20 +285,26 @@ static __always_inline u32 estats_in_recovery(struct tcp_sock *tp)
 	return tp->sacked_out ? 2 : 1;
 }
 
-static __always_inline void estats_fill_stack_events(struct estats_stack *b,
-						     struct estats_events *e)
+static __always_inline void estats_fill_stack_events(struct estats_stack *b, struct tcp_sock *tp,
+						     struct estats_socket *s)
 {
+	struct estats_events *e = &s->events;
+	/* Not noted yet: an undo by D-SACK and what RACK marks show after the last hook. */
+	bool undone = estats_is_undone(s, tp);
+
 	ESTATS_PUT(b, stack, dup_acks_in, e->dup_acks_in);
 	ESTATS_PUT(b, stack, sac_ks_rcvd, e->sacks_rcvd);
 	ESTATS_PUT(b, stack, sack_blocks_rcvd, e->sack_blocks_rcvd);
-	ESTATS_PUT(b, stack, rack_timeout, e->rack_lost);
+	ESTATS_PUT(b, stack, rack_timeout, e->rack_lost + (tp->lost - s->shadow.lost));
 #ifdef ESTATS_HOOK_on_tcp_cong_state_set
 	ESTATS_PUT(b, stack, fast_retran, e->fast_retran);
 	ESTATS_PUT(b, stack, subsequent_timeouts, e->subsequent_timeouts);
 	ESTATS_PUT(b, stack, abrupt_timeouts, e->abrupt_timeouts);
-	ESTATS_PUT(b, stack, spurious_fr_detected, e->spurious_fr);
-	ESTATS_PUT(b, stack, spurious_rto_detected, e->spurious_rto);
-	ESTATS_PUT(b, stack, cong_over_count, e->cong_over);
+	ESTATS_PUT(b, stack, spurious_fr_detected,
+		   e->spurious_fr + (undone && s->shadow.episode == ESTATS_CA_RECOVERY));
+	ESTATS_PUT(b, stack, spurious_rto_detected,
+		   e->spurious_rto + (undone && s->shadow.episode == ESTATS_CA_LOSS));
+	ESTATS_PUT(b, stack, cong_over_count, e->cong_over + (undone && tp->prior_ssthresh));
 	ESTATS_PUT(b, stack, slow_start, e->slow_start);
 	ESTATS_PUT(b, stack, cong_avoid, e->cong_avoid);
 	ESTATS_PUT(b, stack, other_reductions, e->other_reductions);
@@ -318,7 +322,7 @@ static __always_inline void estats_fill_stack(struct estats_stack *b, struct tcp
 					      u32 rfc_state, bool locked)
 {
 	b->known = 0;
-	estats_fill_stack_events(b, &s->events);
+	estats_fill_stack_events(b, tp, s);
 	ESTATS_PUT(b, stack, state, rfc_state);
 	if (!(s->flags & ESTATS_FLAG_BACKFILL))
 		ESTATS_PUT(b, stack, active_open,

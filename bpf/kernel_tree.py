@@ -13,7 +13,7 @@ from bpf.btf import Btf, Kind
 _TYPEDEFS: Final = "u8 u16 u32 u64 s8 s16 s32 s64 size_t uintptr_t"
 _ENUMS: Final = "bpf_func_id bpf_map_type"
 _STRUCTS: Final = (
-    "tcp_sock sk_buff tcp_skb_cb tcphdr net cgroup kernfs_node task_struct"
+    "tcp_sock tcp_congestion_ops sk_buff tcp_skb_cb tcphdr net cgroup kernfs_node task_struct"
     " __sk_buff bpf_sock bpf_iter_meta bpf_iter__tcp bpf_iter__bpf_sk_storage_map"
     " pt_regs bpf_stack_build_id"
 )
@@ -22,6 +22,7 @@ _STRUCTS: Final = (
 #: does (netns_ipv4 with its cache-line groups): better refused at compile time than read wrongly.
 _MEASURED: Final = (
     "tcp_sock",
+    "tcp_congestion_ops",
     "inet_connection_sock",
     "inet_sock",
     "sock",

@@ -55,6 +55,16 @@ static __always_inline void estats_identify(struct sock *sk, struct estats_socke
 	s->dirty = 1;
 }
 
+/* What the handshake acknowledged and offered, for the next segment to be held against. */
+static __always_inline void estats_shadow_start(struct estats_socket *s, struct tcp_sock *tp)
+{
+	s->shadow.ack_in = tp->snd_una;
+	s->shadow.window_in = tp->snd_wnd >> (tp->rx_opt.snd_wscale & 15);
+	s->shadow.ack_out = tp->rcv_nxt;
+	s->shadow.window_out = tp->rcv_wnd >> (tp->rx_opt.rcv_wscale & 15);
+	s->shadow.acked_out = 1;
+}
+
 /* State for a connection that this end opens, accepted or is found open. A
  * socket that connects again is a new connection.
  */
@@ -76,6 +86,7 @@ static __always_inline struct estats_socket *estats_open(struct sock *sk, struct
 	s->life = ESTATS_LIFE_PENDING;
 	estats_decide(tp, s);
 	if (flags & ESTATS_FLAG_BACKFILL) {
+		estats_shadow_start(s, tp);
 		s->handshaken = estats_sock(tp)->__sk_common.skc_state != ESTATS_TCP_SYN_SENT;
 		s->seen.data_octets_in = tp->bytes_received;
 	}
@@ -152,6 +163,7 @@ int on_inet_sock_set_state(u64 *ctx)
 	/* The SYN is still outstanding here: the next hook looks at the rest. */
 	if (state != ESTATS_TCP_SYN_RECV && !s->handshaken) {
 		s->handshaken = 1;
+		estats_shadow_start(s, tp);
 		estats_lim_enter(&s->limits, ESTATS_LIM_SENDER, bpf_ktime_get_ns());
 	}
 	s->dirty = 1;

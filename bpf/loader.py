@@ -29,7 +29,7 @@ from bpf.drops import c_source as drops_source
 from bpf.errors import EnvironmentLacksError
 from bpf.filters import Filters
 from bpf.filters import c_source as filters_source
-from bpf.probes import OPTIONAL_FIELDS, PROBES, Hook, Probe
+from bpf.probes import PROBES, Hook, Probe
 from bpf.syscall import AttachType, ProgramType
 from bpf.variable import SAMPLED, Table
 
@@ -197,7 +197,6 @@ def _load_here(request: Request) -> Loaded:
     cpus = _highest_cpu() + 1
     online = sorted(os.sched_getaffinity(0) | set(_cpu_list("online")))
     size = ring_bytes(len(online) * request.shards)
-    fields = {f"{s}_{f}": v for (s, f), v in OPTIONAL_FIELDS.items() if f in btf.fields(s)}
     defines = {
         "ESTATS_CPUS": cpus,
         "ESTATS_SHARDS": request.shards,
@@ -208,7 +207,6 @@ def _load_here(request: Request) -> Loaded:
         "ESTATS_TABLES": sum(1 << i for i, t in enumerate(SAMPLED) if t in request.tables),
         "ESTATS_RETRANSMITTED_MAX": _RETRANSMITTED_MAX,
         "ESTATS_RTT_THRESHOLD_US": request.rtt_threshold_us,
-        **{f"ESTATS_FIELD_{name}": 1 for name in fields},
         **{f"ESTATS_HOOK_{probe.function}": 1 for probe in probes},
     }
     module = _compile(btf, source(request.filters, btf), defines)
@@ -224,7 +222,7 @@ def _load_here(request: Request) -> Loaded:
         sweep=links.pop("on_sweep"),
         census=links.pop("on_census"),
         links=tuple(links.values()),
-        unavailable=_unavailable(btf, set(wanted) - set(probes)),
+        unavailable=_unavailable(set(wanted) - set(probes)),
         seconds=time.monotonic() - started,
     )
 
@@ -239,19 +237,13 @@ def is_available(probe: Probe, btf: Btf) -> bool:
     return True
 
 
-def _unavailable(btf: Btf, missing: set[Probe]) -> dict[str, str]:
+def _unavailable(missing: set[Probe]) -> dict[str, str]:
     """The variables that stay NULL on this kernel, and why."""
-    fields = {
-        variable: f"this kernel has no {struct}.{field}"
-        for (struct, field), variable in OPTIONAL_FIELDS.items()
-        if field not in btf.fields(struct)
-    }
-    hooks = {
+    return {
         variable: f"this kernel has no tracepoint {probe.target} as of {probe.since}"
         for probe in missing
         for variable in probe.feeds
     }
-    return fields | hooks
 
 
 def _compile(btf: Btf, text: str, defines: Mapping[str, int]) -> Any:

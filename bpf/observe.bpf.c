@@ -120,3 +120,13 @@ static __always_inline void estats_observe(struct estats_seen *n, struct tcp_soc
 	estats_observe_windows(n, tp);
 	estats_observe_marks(n, tp);
 }
+
+/*
+ * All ways of undoing a reduction end in zeroing undo_marker; the normal end of
+ * a recovery leaves it. An undo by D-SACK changes no state: no hook sees it
+ * before the next segment. That a SYN's timeout was spurious undoes nothing.
+ */
+static __always_inline bool estats_is_undone(struct estats_socket *s, struct tcp_sock *tp)
+{
+	return s->handshaken && s->shadow.undo_marker && !tp->undo_marker;
+}

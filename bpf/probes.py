@@ -161,6 +161,3 @@ PROBES: Final = (
         purpose="after a final batch was lost: which connections still live",
     ),
 )
-
-#: Kernel fields that not every kernel has, as struct and field, and the variables they feed.
-OPTIONAL_FIELDS: Final = {("tcp_sock", "received_ce"): "CERcvd"}

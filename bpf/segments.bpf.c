@@ -108,10 +108,10 @@ static __always_inline int estats_sack_blocks(struct __sk_buff *skb, u32 offset,
 			at++;
 			continue;
 		}
-		if (length < 2)
+		if (length < 2 || at + length > octets)
 			return -1;
 		if (kind == ESTATS_OPTION_SACK)
-			return (length - 2) / 8;
+			return length == 2 || (length - 2) & 7 ? -1 : (length - 2) / 8;
 		at += length;
 	}
 	return -1;
@@ -128,10 +128,10 @@ static __always_inline void estats_note_ack(struct estats_socket *s, struct tcp_
 	struct estats_shadow *h = &s->shadow;
 	s32 advance = ack - h->ack_in;
 
-	if (!h->acked_in) {
-		h->acked_in = 1;
-		h->ack_in = ack;
-	} else if (advance > 0) {
+	/* Old or of what was never sent. Loopback acknowledges before snd_nxt moves. */
+	if (advance < 0 || (s32)(tp->write_seq - ack) < 0)
+		return;
+	if (advance > 0) {
 		/* A run that ends without a recovery was reordering. */
 		if (h->dup_run && tp->inet_conn.icsk_ca_state < ESTATS_CA_CWR) {
 			s->events.non_recov_episodes++;
@@ -146,6 +146,8 @@ static __always_inline void estats_note_ack(struct estats_socket *s, struct tcp_
 		h->dup_run += segments;
 		h->hint = 1;
 	}
+	if (!window && h->window_in)
+		s->events.zero_rwin_rcvd++;
 	h->window_in = window;
 }
 
@@ -157,12 +159,11 @@ static __always_inline void estats_note_received(struct estats_socket *s, struct
 	u16 window = bpf_ntohs(th->window);
 	int blocks;
 
-	if (!window && s->shadow.acked_in && s->shadow.window_in)
-		s->events.zero_rwin_rcvd++;
 	if (th->ece && tp->ecn_flags & 1)
 		s->events.ecn_signals += segments;
 	if (th->ack)
-		estats_note_ack(s, tp, bpf_ntohl(th->ack_seq), window, !octets && !th->fin,
+		estats_note_ack(s, tp, bpf_ntohl(th->ack_seq), window,
+				!octets && !th->fin && (s32)(bpf_ntohl(th->seq) - tp->rcv_wup) >= 0,
 				segments);
 	if (th->ece && tp->ecn_flags & 1)
 		s->shadow.hint = 1;
@@ -197,6 +198,8 @@ int on_ingress(struct __sk_buff *skb)
 	s->seen.ip_ttl = ip.ttl;
 	s->seen.ip_tos_in = ip.tos;
 	s->seen.ip_in_seen = 1;
+	if ((ip.tos & ESTATS_TOS_CE) == ESTATS_TOS_CE)
+		s->events.ce_rcvd += estats_segments(skb);
 	headers = ip.header + th->doff * 4;
 	octets = skb->len > headers ? skb->len - headers : 0;
 	if (octets)
@@ -208,8 +211,22 @@ int on_ingress(struct __sk_buff *skb)
 	return 1;
 }
 
+/* A report of what came out of order or twice. Without SACK only the queue tells. */
+static __always_inline bool estats_reports(struct tcp_sock *tp, struct __sk_buff *skb,
+					   struct tcphdr *th, u32 header)
+{
+	u32 octets = th->doff * 4;
+
+	if (tp->out_of_order_queue.rb_node)
+		return true;
+	/* A D-SACK: the kernel has forgotten it once the option is written. */
+	return octets > tp->tcp_header_len &&
+	       estats_sack_blocks(skb, header + sizeof(*th), octets - sizeof(*th)) > 0;
+}
+
 static __always_inline void estats_note_sent(struct estats_socket *s, struct tcp_sock *tp,
-					     struct tcphdr *th, u32 octets)
+					     struct __sk_buff *skb, struct tcphdr *th,
+					     u32 header, u32 octets)
 {
 	struct estats_shadow *h = &s->shadow;
 	u32 ack = bpf_ntohl(th->ack_seq);
@@ -219,7 +236,7 @@ static __always_inline void estats_note_sent(struct estats_socket *s, struct tcp
 	if (!window && h->acked_out && h->window_out)
 		s->events.zero_rwin_sent++;
 	if (!octets && !th->fin && same && window == h->window_out &&
-	    (tp->out_of_order_queue.rb_node || tp->rx_opt.dsack)) {
+	    estats_reports(tp, skb, th, header)) {
 		s->events.dup_acks_out++;
 		if (!h->in_run)
 			s->events.dup_ack_episodes++;
@@ -265,8 +282,9 @@ int on_egress(struct __sk_buff *skb)
 		s->seen.rwin_sent_max = estats_max(s->seen.rwin_sent_max, s->seen.rwin_sent);
 		s->seen.have |= ESTATS_HAVE_RWIN_SENT;
 	}
+	estats_note_undo(s, tp);	/* before a timeout or a recovery starts the next episode */
 	if (!th->rst && !th->syn) {
-		estats_note_sent(s, tp, th, octets);
+		estats_note_sent(s, tp, skb, th, ip.header, octets);
 		if (octets)
 			estats_limits_sent(s, tp, bpf_ntohl(th->seq), octets, estats_segments(skb));
 	}

@@ -152,6 +152,7 @@ struct estats_events {
 	u32 sacks_rcvd;
 	u32 sack_blocks_rcvd;
 	u32 ecn_signals;
+	u32 ce_rcvd;
 	u32 non_recov_da;
 	u32 non_recov_episodes;
 	u32 octets_reordered;
@@ -173,7 +174,7 @@ struct estats_shadow {
 	u8 from_egress;		/* the last hook was egress: we are still sending */
 	u8 hint;		/* a duplicate ACK or an echo since the last advancing ACK */
 	u8 ece_out;
-	u8 acked_in;		/* ack_in and window_in were set */
+	u8 unused;
 	u8 acked_out;
 	u8 in_run;		/* of duplicate ACKs sent */
 };

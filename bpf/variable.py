@@ -73,7 +73,7 @@ class Variable:
 
     ``exactness`` begins with one of the words exact, equivalent, approximation or impossible;
     the reason and the bound follow. ``derived`` is an SQL expression over columns of the same
-    table. ``needs`` names the kernel field without which the variable is NULL.
+    table.
     """
 
     id: int
@@ -92,7 +92,6 @@ class Variable:
     summary: str
     tcp_info: str | None = None
     derived: str | None = None
-    needs: str | None = None
 
     @property
     def column(self) -> str:

@@ -79,7 +79,6 @@ def _detail(v: Variable) -> dict[str, Any]:
         "why": why or None,
         "source": v.source,
         "derived_from": v.derived,
-        "needs": v.needs,
         "tcp_info": v.tcp_info,
         "sql": f"{v.table.value}.{v.name}" + (f", latest.{v.name}" if in_sql else ""),
     }

@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from bpf.catalogue import BY_NAME
-from bpf.probes import OPTIONAL_FIELDS, PROBES, Hook
+from bpf.probes import PROBES, Hook
 from bpf.variable import SAMPLED
 
 BPF = Path(__file__).parents[2] / "bpf"
@@ -37,13 +36,3 @@ def test_every_table_has_what_its_connections_need() -> None:
 
     assert whole <= {probe.function for probe in PROBES if probe.tables == SAMPLED}
     assert all(probe.tables and set(probe.tables) <= set(SAMPLED) for probe in PROBES)
-
-
-def test_an_optional_field_is_read_only_where_it_is_there() -> None:
-    """Between the condition that the loader defines and its end; and it feeds a variable."""
-    for (struct, field), variable in OPTIONAL_FIELDS.items():
-        guarded = re.findall(
-            rf"#ifdef ESTATS_FIELD_{struct}_{field}\n(.*?)#endif", TEXT, flags=re.DOTALL
-        )
-        assert sum(text.count(f"->{field}") for text in guarded) == TEXT.count(f"->{field}") > 0
-        assert variable.lower() in BY_NAME

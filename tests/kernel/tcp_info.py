@@ -144,6 +144,7 @@ CONVERSIONS: Final[Mapping[str, Callable[[Witness], int]]] = {
 #: Variables for which the catalogue names a field that is another quantity, and why.
 INCOMPARABLE: Final[Mapping[str, str]] = {
     "RTTVar": "TCP_INFO shows the mean deviation before the floor of the minimum RTO",
+    "CERcvd": "the kernel counts after validation: a late duplicate is not in it",
     "MinRTT": "the kernel's minimum is of other samples and forgets after five minutes",
 }
 

@@ -1,7 +1,14 @@
-"""Fixtures for tests on real traffic: who may run them, the path, and that nothing stays."""
+"""Fixtures for tests on real traffic: who may run them, the path, and that nothing stays.
 
+``--validation FILE`` keeps what the tests compared, and how they ended.
+"""
+
+import json
 import os
+import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,6 +16,40 @@ import pytest
 from tests.kernel.leftovers import left_for_good
 from tests.kernel.net import Net, network
 from tests.kernel.traffic import Pair, pair
+from tests.kernel.validation import SESSION, grouped
+
+OUTCOMES: Counter[str] = Counter()
+FAILED: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer ``--validation``."""
+    parser.addoption("--validation", type=Path, metavar="FILE", help="write what was compared")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count how the tests end, and name those that fail."""
+    if report.when == "call" or report.outcome != "passed":
+        outcome = "xfailed" if hasattr(report, "wasxfail") else report.outcome
+        OUTCOMES[outcome] += 1
+        if outcome == "failed":
+            FAILED.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the comparisons of all tests, of those that failed too."""
+    path: Path | None = session.config.getoption("--validation", default=None)
+    if path is None:
+        return
+    said = {
+        "kernel": os.uname().release,
+        "ended": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "tests": OUTCOMES,
+        "failed": FAILED,
+        "groups": [asdict(group) for group in grouped(SESSION.comparisons)],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(said, indent=1))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,137 @@
+"""Validation counts what tests compare: nothing passes unseen, nothing agrees that should not."""
+
+import math
+
+import pytest
+
+from tests.kernel.validation import WITNESSES, Between, Record, Tolerance, grouped, running_test
+
+CLOCK = Tolerance(absolute=4, relative=0.1, reason="a tick")
+
+
+@pytest.fixture
+def record() -> Record:
+    """One without comparisons."""
+    return Record()
+
+
+def test_equal_values_agree_and_are_kept_with_their_test(record: Record) -> None:
+    """A comparison knows the variable, the witness and the running test."""
+    record.agree("TCP_INFO", {"SegsIn": 7, "SegsOut": 9}, {"SegsIn": 7})
+    (one,) = record.comparisons
+    assert (one.variable, one.witness, one.difference) == ("SegsIn", "TCP_INFO", 0)
+    assert one.agrees
+    assert one.moved
+    assert one.workload == running_test()
+    assert one.workload.startswith("test_validation.py::test_equal_values_agree")
+
+
+def test_all_disagreements_are_told_and_kept(record: Record) -> None:
+    """The first one does not hide the second, nor what did agree."""
+    with pytest.raises(AssertionError, match=r"SegsIn is 7, but 8 .*\n.*SegsOut is None, but 9"):
+        record.agree(
+            "capture",
+            {"SegsIn": 7, "SegsOut": None, "IpTtl": 64},
+            {"SegsIn": 8, "SegsOut": 9, "IpTtl": 64},
+        )
+    kept = {c.variable: (c.agrees, c.difference, c.moved) for c in record.comparisons}
+    assert kept == {
+        "SegsIn": (False, 1, False),
+        "SegsOut": (False, None, False),
+        "IpTtl": (True, 0, True),
+    }
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(None, 0), (0, None), ("10.0.0.1", "10.0.0.2")])
+def test_null_and_texts_agree_with_nothing_but_themselves(
+    record: Record, ours: object, theirs: object
+) -> None:
+    """NULL is not 0."""
+    with pytest.raises(AssertionError):
+        record.agree("TCP_INFO", {"X": ours}, {"X": theirs})
+    record.agree("TCP_INFO", {"X": ours}, {"X": ours})
+    assert [c.agrees for c in record.comparisons] == [False, True]
+
+
+@pytest.mark.parametrize("ours", [86, 114])
+def test_a_tolerance_reaches_so_far(record: Record, ours: int) -> None:
+    """Its absolute and its relative part, of theirs, add up."""
+    record.agree("capture", {"X": ours}, {"X": 100}, {"X": CLOCK})
+    assert record.comparisons[0].tolerance == "4 + 10 %"
+    assert record.comparisons[0].reason == "a tick"
+    assert record.comparisons[0].difference == 14
+
+
+@pytest.mark.parametrize("ours", [85, 115, None])
+def test_a_tolerance_reaches_no_farther(record: Record, ours: int | None) -> None:
+    """Not by one."""
+    with pytest.raises(AssertionError, match="within 4"):
+        record.agree("capture", {"X": ours}, {"X": 100}, {"X": CLOCK})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "ours", "agrees"),
+    [((3, 5), 3, True), ((3, 5), 5, True), ((3, 5), 2, False), ((3, math.inf), 6, True)],
+)
+def test_bounds_include_their_ends(
+    record: Record, bounds: tuple[float, float], ours: int, agrees: bool
+) -> None:
+    """A witness may know no more than the two."""
+    theirs = Between(low=bounds[0], high=bounds[1], reason="sampled")
+    if agrees:
+        record.agree("capture", {"X": ours}, {"X": theirs})
+    else:
+        with pytest.raises(AssertionError):
+            record.agree("capture", {"X": ours}, {"X": theirs})
+    assert record.comparisons[0].difference == (0 if agrees else 1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "moved"),
+    [
+        (0, 0, False),
+        (None, None, False),
+        (3, 3, True),
+        (3, 4, False),  # a 0 would be within the tolerance too
+        ("::1", "::1", True),
+        (5, Between(high=9, reason=""), False),
+        (5, Between(low=1, reason=""), True),
+    ],
+)
+def test_only_what_a_zero_would_fail_has_moved(
+    record: Record, ours: object, theirs: object, moved: bool
+) -> None:
+    """A comparison that cannot fail proves nothing."""
+    within = {"X": Tolerance(absolute=4, reason="wide")} if theirs == 4 else {}
+    record.agree("capture", {"X": ours}, {"X": theirs}, within)
+    assert record.comparisons[0].moved is moved
+
+
+def test_a_sum_speaks_for_each_of_its_terms(record: Record) -> None:
+    """A term has moved if the sum would be wrong without it."""
+    record.agree("namespace counters", {"A": 2, "B": 0}, {"A + B": 2})
+    assert [(c.variable, c.compared_as, c.moved) for c in record.comparisons] == [
+        ("A", "A + B", True),
+        ("B", "A + B", False),
+    ]
+
+
+def test_a_witness_must_be_one_that_the_page_explains(record: Record) -> None:
+    """And it must say something."""
+    with pytest.raises(AssertionError, match="hearsay"):
+        record.agree("hearsay", {}, {"X": 1})
+    with pytest.raises(AssertionError, match="nothing"):
+        record.agree(next(iter(WITNESSES)), {"X": 1}, {})
+
+
+def test_comparisons_of_one_kind_are_counted_together(record: Record) -> None:
+    """By variable, witness, test and tolerance."""
+    for ours in (1, 2):
+        record.agree("capture", {"X": ours}, {"X": ours})
+    with pytest.raises(AssertionError):
+        record.agree("capture", {"X": 3}, {"X": 2})
+    record.agree("capture", {"X": 9}, {"X": 10}, {"X": CLOCK})
+    exact, wide = grouped(record.comparisons)
+    assert (exact.compared, exact.agreed, exact.moved, exact.worst) == (3, 2, 2, 1)
+    assert exact.disagreements == ["X is 3, but 2 says capture"]
+    assert (wide.compared, wide.agreed, wide.worst, wide.tolerance) == (1, 1, 1, "4 + 10 %")

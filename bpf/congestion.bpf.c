@@ -4,18 +4,40 @@
  * other reductions of the congestion window.
  */
 
+/* The episode's reduction was taken back. */
+static __always_inline void estats_undone(struct estats_socket *s, struct tcp_sock *tp)
+{
+	if (s->shadow.episode == ESTATS_CA_RECOVERY)
+		s->events.spurious_fr++;
+	else if (s->shadow.episode == ESTATS_CA_LOSS)
+		s->events.spurious_rto++;
+	if (tp->prior_ssthresh)
+		s->events.cong_over++;
+	s->shadow.cwnd = 0;	/* restored: neither growth nor reduction */
+}
+
 static __always_inline void estats_note_undo(struct estats_socket *s, struct tcp_sock *tp)
 {
-	if (estats_is_undone(s, tp)) {
-		if (s->shadow.episode == ESTATS_CA_RECOVERY)
-			s->events.spurious_fr++;
-		else if (s->shadow.episode == ESTATS_CA_LOSS)
-			s->events.spurious_rto++;
-		if (tp->prior_ssthresh)
-			s->events.cong_over++;
-		s->shadow.cwnd = 0;	/* restored: neither growth nor reduction */
-	}
+	if (estats_is_undone(s, tp))
+		estats_undone(s, tp);
 	s->shadow.undo_marker = tp->undo_marker;
+	s->shadow.undo_retrans = tp->undo_retrans;
+	s->shadow.dsacks = tp->dsack_dups;
+}
+
+/*
+ * The end of one episode and the begin of the next may lie between two hooks,
+ * which then find a new undo_marker: a D-SACK undoes and, in the same ACK or at
+ * the timer, something is lost again. Undone it was, if D-SACKs have come for
+ * all that had been retransmitted; -1 is that nothing had been.
+ */
+static __always_inline bool estats_is_undone_between(struct estats_socket *s,
+						     struct tcp_sock *tp)
+{
+	s32 due = s->shadow.undo_retrans;
+
+	return s->handshaken && s->shadow.undo_marker && due >= 0 &&
+	       tp->dsack_dups - s->shadow.dsacks >= due;
 }
 
 /* Segments that RACK (without SACK: duplicate ACKs) declared lost. */
@@ -95,34 +117,23 @@ static __always_inline void estats_timeout(struct estats_socket *s, struct tcp_s
 	estats_signal(s, tp, cwnd);
 }
 
-/* The old state is in the socket still; the window is cut already for Loss only. */
-int on_tcp_cong_state_set(u64 *ctx)
+/* From one congestion state to another; prior_cwnd is the window as it was at entry. */
+static __always_inline void estats_note_state(struct estats_socket *s, struct tcp_sock *tp,
+					      u8 old_state, u8 state)
 {
-	struct sock *sk = (struct sock *)ctx[0];
-	u8 state = ctx[1], old_state;
-	struct estats_socket *s;
-	struct tcp_sock *tp;
-
-	s = sockets.sk_storage_get(sk, 0, 0);
-	if (!estats_is_live(s))
-		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
-		return 0;
-	old_state = tp->inet_conn.icsk_ca_state;
-	if (s->handshaken)
-		estats_observe_rtt(&s->seen, tp);
 	if (state <= ESTATS_CA_DISORDER)
 		estats_note_undo(s, tp);
+	else if (old_state <= ESTATS_CA_DISORDER && estats_is_undone_between(s, tp))
+		estats_undone(s, tp);
 	if (state == ESTATS_CA_CWR && old_state < ESTATS_CA_CWR) {
 		if (s->shadow.from_egress)
 			s->events.send_stall++;
-		estats_signal(s, tp, tp->snd_cwnd);
+		estats_signal(s, tp, tp->prior_cwnd);
 	}
 	if (state == ESTATS_CA_RECOVERY) {
 		s->events.fast_retran++;
 		if (old_state != ESTATS_CA_CWR && old_state != ESTATS_CA_RECOVERY)
-			estats_signal(s, tp, tp->snd_cwnd);
+			estats_signal(s, tp, tp->prior_cwnd);
 	}
 	/* A retransmission for path MTU passes through Loss too, with nothing to undo. */
 	if (state == ESTATS_CA_LOSS &&
@@ -134,12 +145,47 @@ int on_tcp_cong_state_set(u64 *ctx)
 		s->shadow.lost = tp->lost;	/* marked by the timeout, not by RACK */
 	if (state >= ESTATS_CA_CWR) {
 		s->shadow.undo_marker = tp->undo_marker;
+		s->shadow.undo_retrans = tp->undo_retrans;
+		s->shadow.dsacks = tp->dsack_dups;
 		s->shadow.cwnd = 0;
 	}
 	if (state >= ESTATS_CA_RECOVERY) {
 		s->shadow.episode = state;	/* CWR after a tail loss probe leaves it undoable */
 		s->shadow.dup_run = 0;
 	}
+	s->shadow.ca_state = state;
+}
+
+/*
+ * The kernel does not run a tracing program that an interrupt found running on
+ * the same CPU. What the next hook finds in another state than it was left in
+ * has changed without us.
+ */
+static __always_inline void estats_catch_up(struct estats_socket *s, struct tcp_sock *tp)
+{
+	u8 state = tp->inet_conn.icsk_ca_state;
+
+	if (state != s->shadow.ca_state)
+		estats_note_state(s, tp, s->shadow.ca_state, state);
+}
+
+/* The old state is in the socket still; the window is cut already for Loss only. */
+int on_tcp_cong_state_set(u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	struct estats_socket *s;
+	struct tcp_sock *tp;
+
+	s = sockets.sk_storage_get(sk, 0, 0);
+	if (!estats_is_live(s))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	if (s->handshaken)
+		estats_observe_rtt(&s->seen, tp);
+	estats_catch_up(s, tp);
+	estats_note_state(s, tp, s->shadow.ca_state, ctx[1]);
 	s->dirty = 1;
 	return 0;
 }

@@ -92,6 +92,8 @@ static __always_inline struct estats_socket *estats_open(struct sock *sk, struct
 	}
 	s->shadow.lost = tp->lost;
 	s->shadow.undo_marker = tp->undo_marker;
+	s->shadow.ca_state = tp->inet_conn.icsk_ca_state;
+	s->tcp_state = estats_sock(tp)->__sk_common.skc_state;
 	estats_limits_start(s);
 	return s;
 }
@@ -110,6 +112,7 @@ static __always_inline void estats_closed(struct tcp_sock *tp, struct estats_soc
 	if (s->life == ESTATS_LIFE_LIVE) {
 		if (s->handshaken) {
 			estats_look(s, tp);
+			estats_catch_up(s, tp);
 			estats_note_undo(s, tp);
 			estats_note_lost(s, tp);
 		}
@@ -156,6 +159,7 @@ int on_inet_sock_set_state(u64 *ctx)
 	if (!s)
 		return 0;
 	estats_decide(tp, s);
+	s->tcp_state = state;
 	if (state == ESTATS_TCP_CLOSE) {
 		estats_closed(tp, s, old_state);
 		return 0;
@@ -167,6 +171,23 @@ int on_inet_sock_set_state(u64 *ctx)
 		estats_lim_enter(&s->limits, ESTATS_LIM_SENDER, bpf_ktime_get_ns());
 	}
 	s->dirty = 1;
+	return 0;
+}
+
+/* The end of a socket: for those whose transition to CLOSE went unseen (on_inet_sock_set_state
+ * is skipped where an interrupt finds it running).
+ */
+int on_tcp_destroy_sock(u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	struct estats_socket *s = sockets.sk_storage_get(sk, 0, 0);
+	struct tcp_sock *tp;
+
+	if (!estats_is_live(s))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		estats_closed(tp, s, s->tcp_state);
 	return 0;
 }
 

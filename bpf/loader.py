@@ -80,7 +80,8 @@ class Loaded:
     ``rings[(cpu, shard)]`` are BPF ring buffers of ``ring_bytes``. ``counters`` is an array map of
     4 u64 for each ``cpu * shards + shard`` (lost, lost_finals, untracked, overflowed), fit for
     mmap. ``finals`` maps a connection's id to a final batch that found no room. ``links`` hold the
-    programs; ``sweep`` and ``census`` are iterators for ``syscall.iterate``. ``unavailable`` maps a
+    programs, of which ``programs`` are those that the kernel may skip (``syscall.missed_runs``);
+    ``sweep`` and ``census`` are iterators for ``syscall.iterate``. ``unavailable`` maps a
     variable to the reason why this kernel has none.
     """
 
@@ -90,6 +91,7 @@ class Loaded:
     counters: int
     finals: int
     links: tuple[int, ...]
+    programs: tuple[int, ...]
     sweep: int
     census: int
     unavailable: Mapping[str, str]
@@ -99,6 +101,7 @@ class Loaded:
         """Let go of everything: the kernel unloads it."""
         for fd in (
             *self.links,
+            *self.programs,
             self.sweep,
             self.census,
             *self.rings.values(),
@@ -110,7 +113,7 @@ class Loaded:
     def keep_shard(self, shard: int) -> None:
         """In a worker: close what it needs no more, so that it does not hold the programs."""
         others = [fd for (_, owner), fd in self.rings.items() if owner != shard]
-        for fd in (*self.links, self.sweep, self.census, *others):
+        for fd in (*self.links, *self.programs, self.sweep, self.census, *others):
             os.close(fd)
 
 
@@ -211,7 +214,8 @@ def _load_here(request: Request) -> Loaded:
     }
     module = _compile(btf, source(request.filters, btf), defines)
     rings = _make_rings(module, online, request.shards, size)
-    links = _attach(module, btf, probes, cgroup)
+    programs = {probe: _load_program(module, btf, probe) for probe in probes}
+    links = _attach(module, programs, cgroup)
     _backfill(links.pop("on_backfill"))
     return Loaded(
         rings=rings,
@@ -222,6 +226,7 @@ def _load_here(request: Request) -> Loaded:
         sweep=links.pop("on_sweep"),
         census=links.pop("on_census"),
         links=tuple(links.values()),
+        programs=tuple(fd for p, fd in programs.items() if p.hook is Hook.TRACEPOINT),
         unavailable=_unavailable(set(wanted) - set(probes)),
         seconds=time.monotonic() - started,
     )
@@ -320,13 +325,11 @@ def _make_rings(module: Any, cpus: list[int], shards: int, size: int) -> dict[tu
     return rings
 
 
-def _attach(module: Any, btf: Btf, probes: tuple[Probe, ...], cgroup: int) -> dict[str, int]:
-    """Load all programs first, then attach: nothing is attached where one is refused."""
-    programs = {probe.function: _load_program(module, btf, probe) for probe in probes}
+def _attach(module: Any, programs: Mapping[Probe, int], cgroup: int) -> dict[str, int]:
+    """The links of all programs, by function; called once none of them was refused."""
     storage = _map_fd(module, "sockets")
     links: dict[str, int] = {}
-    for probe in probes:
-        program = programs[probe.function]
+    for probe, program in programs.items():
         try:
             if probe.hook is Hook.TRACEPOINT:
                 links[probe.function] = syscall.attach_tracepoint(program)
@@ -421,12 +424,13 @@ def _send(channel: socket.socket, loaded: Loaded) -> None:
     """The facts as one JSON message, then the descriptors in messages of 128."""
     ring_keys = list(loaded.rings)
     single = [loaded.counters, loaded.finals, loaded.sweep, loaded.census]
-    fds = [*single, *loaded.links, *(loaded.rings[key] for key in ring_keys)]
+    fds = [*single, *loaded.links, *loaded.programs, *(loaded.rings[key] for key in ring_keys)]
     facts = {
         "rings": ring_keys,
         "ring_bytes": loaded.ring_bytes,
         "cpus": loaded.cpus,
         "links": len(loaded.links),
+        "programs": len(loaded.programs),
         "unavailable": dict(loaded.unavailable),
         "seconds": loaded.seconds,
         "fds": len(fds),
@@ -451,7 +455,8 @@ def _receive(channel: socket.socket) -> Loaded:
             raise EnvironmentLacksError("the loader of the kernel programs was killed")
         fds += received
     counters, finals, sweep, census, *rest = fds
-    links, rings = rest[: facts["links"]], rest[facts["links"] :]
+    links, rest = rest[: facts["links"]], rest[facts["links"] :]
+    programs, rings = rest[: facts["programs"]], rest[facts["programs"] :]
     return Loaded(
         rings={(cpu, shard): fd for (cpu, shard), fd in zip(facts["rings"], rings, strict=True)},
         ring_bytes=facts["ring_bytes"],
@@ -459,6 +464,7 @@ def _receive(channel: socket.socket) -> Loaded:
         counters=counters,
         finals=finals,
         links=tuple(links),
+        programs=tuple(programs),
         sweep=sweep,
         census=census,
         unavailable=facts["unavailable"],

@@ -22,7 +22,12 @@ METERS: Final[Mapping[str, str]] = {
     "late": "Batches of a connection that arrived after its final one.",
     "merged": "Ticks that passed while an earlier snapshot was still being written.",
     "lag_us": "From the cut until all workers had drained up to it, in microseconds.",
+    "missed": "Runs of a kernel program that were skipped, for an interrupt had found it running on"
+    " that CPU; the next hook makes up for most.",
 }
+
+#: Meters that came after the first schema: NULL in the snapshots of before.
+LATER_METERS: Final = frozenset({"missed"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,13 @@ PROBES: Final = (
         purpose="connections appear and close; the final values",
     ),
     Probe(
+        function="on_tcp_destroy_sock",
+        hook=Hook.TRACEPOINT,
+        target="tcp_destroy_sock",
+        since="4.16",
+        purpose="the end of a socket: final values where the transition to CLOSE went unseen",
+    ),
+    Probe(
         function="on_tcp_probe",
         hook=Hook.TRACEPOINT,
         target="tcp_probe",

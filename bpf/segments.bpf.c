@@ -20,6 +20,7 @@ int on_tcp_probe(u64 *ctx)
 	if (!estats_is_live(s))
 		return 0;
 	estats_look(s, tp);
+	estats_catch_up(s, tp);
 	estats_note_undo(s, tp);
 	estats_note_growth(s, tp);
 	estats_note_lost(s, tp);
@@ -282,6 +283,7 @@ int on_egress(struct __sk_buff *skb)
 		s->seen.rwin_sent_max = estats_max(s->seen.rwin_sent_max, s->seen.rwin_sent);
 		s->seen.have |= ESTATS_HAVE_RWIN_SENT;
 	}
+	estats_catch_up(s, tp);
 	estats_note_undo(s, tp);	/* before a timeout or a recovery starts the next episode */
 	if (!th->rst && !th->syn) {
 		estats_note_sent(s, tp, skb, th, ip.header, octets);

@@ -163,6 +163,8 @@ struct estats_shadow {
 	u32 undo_marker;
 	u32 cwnd;		/* segments, at the last tcp_probe; 0 after a signal */
 	u32 ssthresh;
+	s32 undo_retrans;
+	u32 dsacks;		/* tcp_sock.dsack_dups */
 	u32 lost;		/* tcp_sock.lost */
 	u32 ack_out;
 	u32 ack_in;
@@ -174,7 +176,7 @@ struct estats_shadow {
 	u8 from_egress;		/* the last hook was egress: we are still sending */
 	u8 hint;		/* a duplicate ACK or an echo since the last advancing ACK */
 	u8 ece_out;
-	u8 unused;
+	u8 ca_state;
 	u8 acked_out;
 	u8 in_run;		/* of duplicate ACKs sent */
 };
@@ -206,7 +208,8 @@ struct estats_socket {
 	u8 generation;		/* reconnects of this socket */
 	u8 dirty;		/* something happened since the last batch */
 	u8 handshaken;
-	u8 unused[6];
+	u8 tcp_state;		/* after the last transition that was seen */
+	u8 unused[5];
 	char comm[16];
 	struct estats_seen seen;
 	struct estats_events events;

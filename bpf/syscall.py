@@ -17,6 +17,7 @@ from bpf.errors import EnvironmentLacksError
 _NUMBER: Final = {"x86_64": 321, "aarch64": 280}
 _ATTR_BYTES: Final = 144
 _LOG_BYTES: Final = 1 << 20
+_PROGRAM_INFO_BYTES: Final = 216  # struct bpf_prog_info up to its recursion_misses, the last 8
 _LICENSE: Final = ct.create_string_buffer(b"GPL")
 
 _libc = ct.CDLL(None, use_errno=True)
@@ -29,6 +30,7 @@ class Command(IntEnum):
     MAP_DELETE_ELEM = 3
     MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
+    OBJ_GET_INFO_BY_FD = 15
     RAW_TRACEPOINT_OPEN = 17
     LINK_CREATE = 28
     ITER_CREATE = 33
@@ -158,6 +160,18 @@ def iterate(link: int, chunk_bytes: int = 1 << 16) -> bytes:
             pieces.append(piece)
     finally:
         os.close(iterator)
+
+
+def missed_runs(program: int) -> int:
+    """How often the kernel skipped a program, for it was running on that CPU already.
+
+    0 on a kernel before 5.12, which does not say.
+    """
+    info = ct.create_string_buffer(_PROGRAM_INFO_BYTES)
+    attr = struct.pack("=IIQ", program, len(info), ct.addressof(info))
+    _bpf(Command.OBJ_GET_INFO_BY_FD, attr)
+    missed: int = struct.unpack_from("=Q", info, _PROGRAM_INFO_BYTES - 8)[0]
+    return missed
 
 
 def take_elements(map_fd: int, key_bytes: int, value_bytes: int) -> list[tuple[bytes, bytes]]:

@@ -46,6 +46,8 @@ def losses(parts: Sequence[RunPart]) -> str:
         found.append(f"{_counted(lost['lost_finals'], 'final batch')} lost")
     if lost["untracked"]:
         found.append(f"{_counted(lost['untracked'], 'connection')} not tracked")
+    if missed := sum(part.meters["missed"] for part in parts):
+        found.append(f"{_counted(missed, 'hook')} skipped by the kernel and made up for")
     return ", ".join(found)
 
 

@@ -30,11 +30,16 @@ class Counters:
         size = -(-rows * COUNTERS.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
         mapped = mmap.mmap(loaded.counters, size, mmap.MAP_SHARED, mmap.PROT_READ)
         self._rows = np.frombuffer(mapped, COUNTERS, rows).reshape(loaded.cpus, shards)
+        self._programs = loaded.programs
 
     def total(self, name: str, shard: int | None = None) -> int:
         """The sum of one counter over all CPUs, of one shard or of all."""
         rows = self._rows if shard is None else self._rows[:, shard]
         return int(rows[name].sum())
+
+    def missed(self) -> int:
+        """How often the kernel skipped one of the programs."""
+        return sum(syscall.missed_runs(program) for program in self._programs)
 
 
 class Overflow:

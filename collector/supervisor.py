@@ -187,7 +187,7 @@ class Supervisor:
             sweep(self.loaded)
         cut = Cut(time.monotonic_ns(), time.time_ns() // 1_000)
         if self.loaded is not None:
-            meters |= {n: self._since(n) for n in ("lost", "lost_finals", "untracked")}
+            meters |= self._counted_since()
             if meters["lost_finals"]:
                 began = time.monotonic_ns()
                 live = began, census(self.loaded)
@@ -283,12 +283,15 @@ class Supervisor:
             )
         )
 
-    def _since(self, name: str) -> int:
+    def _counted_since(self) -> dict[str, int]:
+        """What the programs counted since the last snapshot."""
         assert self._counters is not None, "counters are the programs'"
-        total = self._counters.total(name)
-        amount = total - self._counted.get(name, 0)
-        self._counted[name] = total
-        return amount
+        names = ("lost", "lost_finals", "untracked")
+        totals = {name: self._counters.total(name) for name in names}
+        totals["missed"] = self._counters.missed()
+        amounts = {name: total - self._counted.get(name, 0) for name, total in totals.items()}
+        self._counted = totals
+        return amounts
 
     def _sleep(self, stop: Stop, until_ns: int) -> None:
         """Until the next tick, a signal, or the death of a child."""

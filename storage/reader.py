@@ -110,7 +110,7 @@ class Reader:
                 snapshots=row["snapshots"],
                 from_us=row["from_us"],
                 to_us=row["to_us"],
-                meters={name: row[name] for name in METERS},
+                meters={name: row[name] or 0 for name in METERS},
             )
             for row in self._connection.execute(asked.order_by(RUN.c.run_id)).mappings()
         ]

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from bpf.catalogue import in_table
-from bpf.meters import METERS
+from bpf.meters import LATER_METERS, METERS
 from bpf.variable import SAMPLED, Status, Table, Variable
 
 METADATA = MetaData()
@@ -55,7 +55,10 @@ SNAPSHOT = SqlTable(
     Column("run_id", Integer, ForeignKey("run.run_id"), nullable=False),
     Column("taken_us", _INTEGER, nullable=False, index=True),
     Column("interval_us", _INTEGER, nullable=False),
-    *(Column(name, _INTEGER, nullable=False, comment=text) for name, text in METERS.items()),
+    *(
+        Column(name, _INTEGER, nullable=name in LATER_METERS, comment=text)
+        for name, text in METERS.items()
+    ),
 )
 
 CONNECTION = SqlTable(

@@ -99,6 +99,7 @@ class Files:
             sweep=self.open(3),
             census=self.open(4),
             links=(self.open(5), self.open(6)),
+            programs=(self.open(7),),
             unavailable={"CERcvd": "this kernel has none"},
             seconds=0.5,
         )
@@ -122,7 +123,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch, load_here: Callable[[Request], Loa
     monkeypatch.setattr(loader, "_load_here", load_here)
 
 
-@pytest.mark.parametrize("rings", [1, 120, 122, 123, 300])
+@pytest.mark.parametrize("rings", [1, 120, 121, 122, 300])
 def test_each_descriptor_arrives_in_its_place(
     monkeypatch: pytest.MonkeyPatch, files: Files, rings: int
 ) -> None:
@@ -132,7 +133,8 @@ def test_each_descriptor_arrives_in_its_place(
     loaded = load(REQUEST)
 
     assert [files.number(fd) for fd in (loaded.counters, loaded.finals)] == [1, 2]
-    assert [files.number(fd) for fd in (loaded.sweep, loaded.census, *loaded.links)] == [3, 4, 5, 6]
+    rest = (loaded.sweep, loaded.census, *loaded.links, *loaded.programs)
+    assert [files.number(fd) for fd in rest] == [3, 4, 5, 6, 7]
     assert {key: files.number(fd) for key, fd in loaded.rings.items()} == {
         (cpu, 1): 100 + cpu for cpu in range(rings)
     }
@@ -150,7 +152,7 @@ def test_a_worker_keeps_only_its_shard(monkeypatch: pytest.MonkeyPatch, files: F
 
     loaded.keep_shard(1)
 
-    for fd in (*loaded.links, loaded.sweep, loaded.census):
+    for fd in (*loaded.links, *loaded.programs, loaded.sweep, loaded.census):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
     for fd in kept:

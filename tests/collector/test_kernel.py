@@ -47,6 +47,7 @@ class Kernel:
             counters=self.fd,
             finals=77,
             links=(),
+            programs=(80, 81),
             sweep=78,
             census=79,
             unavailable={},
@@ -93,6 +94,15 @@ def test_counters_are_sums_over_cpus(kernel: Kernel) -> None:
     assert counters.total("lost", 0) == 7
     assert counters.total("lost") == 12 + (1 << 40)
     assert counters.total("untracked") == 0
+
+
+def test_missed_runs_are_those_of_all_programs(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel counts them by program."""
+    monkeypatch.setattr(syscall, "missed_runs", {80: 3, 81: 1 << 33}.__getitem__)
+
+    assert Counters(kernel.loaded, SHARDS).missed() == 3 + (1 << 33)
 
 
 def overflow_of(kernel: Kernel, shard: int) -> Overflow:

@@ -190,6 +190,8 @@ class End:
             self.add("SACKsRcvd")
             self.add("SACKBlocksRcvd", s.sacks)
         told = self.received
+        if told.ack is not None and _is_after(told.ack, s.ack):
+            return  # overtaken on its way: RFC 9293 takes no window from it
         if not s.window and told.window:
             self.add("ZeroRwinRcvd")
         if (

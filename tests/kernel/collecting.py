@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,19 @@ class Database:
 class Collector:
     """An ``estats collect`` process and its database."""
 
-    def __init__(self, folder: Path, *options: str, db: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        db: Path | None = None,
+        program: Sequence[str] = ("-m", "estats"),
+    ) -> None:
         """Start it; it is of use once ``ready`` has returned."""
         self.database = Database(db or folder / "flows.db")
         self.log = folder / f"collector-{time.monotonic_ns()}.log"
         self._objects = bpf_objects()
         self._began_us = time.time_ns() // 1000
-        argv = [sys.executable, "-m", "estats", "collect", "--db", str(self.database.path)]
+        argv = [sys.executable, *program, "collect", "--db", str(self.database.path)]
         argv += ["--interval", str(INTERVAL_SECONDS), *options]
         with self.log.open("w") as log:
             self.process = start(argv, stdout=log, stderr=subprocess.STDOUT, cwd=HOME)
@@ -129,9 +135,14 @@ class Collector:
 
 
 @contextmanager
-def collecting(folder: Path, *options: str, db: Path | None = None) -> Iterator[Collector]:
+def collecting(
+    folder: Path,
+    *options: str,
+    db: Path | None = None,
+    program: Sequence[str] = ("-m", "estats"),
+) -> Iterator[Collector]:
     """A collector that is ready; it is gone after the block, and ended well if it still ran."""
-    collector = Collector(folder, *options, db=db)
+    collector = Collector(folder, *options, db=db, program=program)
     try:
         yield collector.ready()
         assert collector.stop() == 0, collector.log.read_text()

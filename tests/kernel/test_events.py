@@ -65,11 +65,6 @@ def settle(database: Database, peers: Pair) -> None:
     database.catch_up()
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="open: under random loss a sum or one end is now and then one off (FastRetran 85 of the"
-    " kernel's 86, undos 8 of 9, in 4 of 6 runs); whether ours or the reading is late is not known",
-)
 def test_recoveries_timeouts_and_duplicates_add_up_to_the_sums_of_the_namespace(
     net: Net, lossless: Net, database: Database, peers: Pair
 ) -> None:
@@ -102,11 +97,6 @@ def test_recoveries_timeouts_and_duplicates_add_up_to_the_sums_of_the_namespace(
         assert sum(end.kernel(name) for end in both) > 0, name
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="open: under random loss a sum or one end is now and then one off (FastRetran 85 of the"
-    " kernel's 86, undos 8 of 9, in 4 of 6 runs); whether ours or the reading is late is not known",
-)
 def test_reordering_marks_and_loss_are_counted_as_captured(
     detour: tuple[Net, Relay], database: Database, far: Pair, tmp_path: Path
 ) -> None:

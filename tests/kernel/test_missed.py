@@ -1,0 +1,88 @@
+"""A run of a hook that the kernel skips is made up for by the next hook.
+
+The kernel skips a tracing program where an interrupt finds it running, which no test can bring
+about; so the programs here skip themselves, always.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from tests.kernel.collecting import Collector, collecting, differences
+from tests.kernel.net import Net
+from tests.kernel.netstat import Sums
+from tests.kernel.traffic import Pair
+
+pytestmark = pytest.mark.kernel
+
+CONNECTIONS = 12
+OCTETS = 20_000
+PORT = 7_951
+QUIET_SECONDS = 0.5  # longer than the last delayed acknowledgement takes
+
+#: Each of these does nothing at all: a change of the congestion state, and a transition to CLOSE.
+SKIPS: Final = {
+    "int on_tcp_cong_state_set(u64 *ctx)\n{": "if (ctx[0]) return 0;",
+    "int on_inet_sock_set_state(u64 *ctx)\n{": "if (ctx[2] == ESTATS_TCP_CLOSE) return 0;",
+}
+SKIPPING: Final = f"""
+import sys
+from bpf import loader
+from cli.app import run
+
+whole = loader.source
+
+def source(filters, btf):
+    text = whole(filters, btf)
+    for head, skip in {SKIPS!r}.items():
+        assert head in text
+        text = text.replace(head, head + skip)
+    return text
+
+loader.source = source
+sys.exit(run())
+"""
+
+
+@pytest.fixture(scope="module")
+def skipping(tmp_path_factory: pytest.TempPathFactory, net: Net) -> Iterator[Collector]:
+    """A collector whose hooks skip what they are for."""
+    folder = tmp_path_factory.mktemp("missed")
+    with collecting(folder, "--source", "bpf", program=("-c", SKIPPING)) as collector:
+        yield collector
+
+
+def test_recoveries_and_last_words_are_found_by_the_next_hook(
+    net: Net, lossless: Net, skipping: Collector, peers: Pair
+) -> None:
+    """Nearly all recoveries are found, and each row closes with the kernel's last values.
+
+    An episode that begins and ends between two hooks leaves no trace, nor does a timeout that
+    follows another without an ACK between.
+    """
+    database = skipping.database
+    for host in lossless.hosts:
+        host.sysctl("net.ipv4.tcp_ecn", 0)
+    peers.open(lossless.server, 4, PORT, CONNECTIONS)
+    client = Sums(net.client, database, PORT)
+    server = Sums(net.server, database, PORT)
+    net.lose(30)
+    peers.exchange(8, OCTETS)
+    net.lose(0)
+    peers.half_close()
+    time.sleep(QUIET_SECONDS)
+    witnesses = [w for peer in peers.peers for w in peer.witnesses()]
+    for peer in peers.peers:
+        peer("close")
+    database.catch_up()
+    for end in (client, server):
+        kernel = end.kernel("TCPSackRecovery", "TCPRenoRecovery")
+        assert 0.8 * kernel <= end.ours("FastRetran") <= kernel > 0
+        assert end.ours("Timeouts", "SubsequentTimeouts") <= end.kernel("TCPTimeouts")
+    for witness in witnesses:
+        row = database.latest(witness.cookie)
+        assert row["close_reason"] == "closed"
+        wrong = differences(witness, row)
+        assert set(wrong) <= {"State"}, wrong

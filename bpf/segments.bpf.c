@@ -45,6 +45,7 @@ struct estats_ip {
 	u8 ttl;
 	u8 tos;
 	u32 header;	/* octets before the TCP header */
+	u32 octets;	/* of payload */
 };
 
 /* The packet says its version; a v4-mapped socket's family does not. IPv6
@@ -68,15 +69,21 @@ static __always_inline bool estats_parse_ip(struct __sk_buff *skb, struct estats
 	return data[6] == ESTATS_IPPROTO_TCP;
 }
 
-static __always_inline struct tcphdr *estats_tcp_header(struct __sk_buff *skb, u32 offset)
+/* The TCP header, and what lies before and behind it. */
+static __always_inline struct tcphdr *estats_parse(struct __sk_buff *skb, struct estats_ip *ip)
 {
 	u8 *data = (u8 *)(long)skb->data, *end = (u8 *)(long)skb->data_end;
 	struct tcphdr *th;
+	u32 headers;
 
-	if (offset > 60)
+	if (!estats_parse_ip(skb, ip) || ip->header > 60)
 		return 0;
-	th = (struct tcphdr *)(data + offset);
-	return (u8 *)(th + 1) > end ? 0 : th;
+	th = (struct tcphdr *)(data + ip->header);
+	if ((u8 *)(th + 1) > end)
+		return 0;
+	headers = ip->header + th->doff * 4;
+	ip->octets = skb->len > headers ? skb->len - headers : 0;
+	return th;
 }
 
 static __always_inline u32 estats_segments(struct __sk_buff *skb)
@@ -185,15 +192,14 @@ int on_ingress(struct __sk_buff *skb)
 	struct estats_ip ip = {};
 	struct tcp_sock *tp;
 	struct tcphdr *th;
-	u32 headers, octets;
 
 	if (!sk)
 		return 1;
 	s = sockets.sk_storage_get(sk, 0, 0);
-	if (!estats_is_live(s) || !estats_parse_ip(skb, &ip))
+	if (!estats_is_live(s))
 		return 1;
 	tp = bpf_skc_to_tcp_sock(sk);
-	th = estats_tcp_header(skb, ip.header);
+	th = estats_parse(skb, &ip);
 	if (!tp || !th)
 		return 1;
 	s->seen.ip_ttl = ip.ttl;
@@ -201,12 +207,10 @@ int on_ingress(struct __sk_buff *skb)
 	s->seen.ip_in_seen = 1;
 	if ((ip.tos & ESTATS_TOS_CE) == ESTATS_TOS_CE)
 		s->events.ce_rcvd += estats_segments(skb);
-	headers = ip.header + th->doff * 4;
-	octets = skb->len > headers ? skb->len - headers : 0;
-	if (octets)
-		__sync_fetch_and_add(&s->seen.data_octets_in, octets);
+	if (ip.octets)
+		__sync_fetch_and_add(&s->seen.data_octets_in, ip.octets);
 	if (!th->syn && !th->rst)
-		estats_note_received(s, tp, skb, th, ip.header, octets);
+		estats_note_received(s, tp, skb, th, ip.header, ip.octets);
 	s->shadow.from_egress = 0;
 	s->dirty = 1;
 	return 1;
@@ -261,22 +265,20 @@ int on_egress(struct __sk_buff *skb)
 	struct estats_ip ip = {};
 	struct tcp_sock *tp;
 	struct tcphdr *th;
-	u32 window, headers, octets;
+	u32 window;
 
 	if (!sk)
 		return 1;
 	s = sockets.sk_storage_get(sk, 0, 0);
-	if (!estats_is_live(s) || !estats_parse_ip(skb, &ip))
+	if (!estats_is_live(s))
 		return 1;
 	tp = bpf_skc_to_tcp_sock(sk);
-	th = estats_tcp_header(skb, ip.header);
+	th = estats_parse(skb, &ip);
 	if (!tp || !th)
 		return 1;
 	s->seen.ip_tos_out = ip.tos;
 	s->seen.have |= ESTATS_HAVE_TOS_OUT;
 	s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);
-	headers = ip.header + th->doff * 4;
-	octets = skb->len > headers ? skb->len - headers : 0;
 	if (!th->rst) {
 		window = bpf_ntohs(th->window);
 		s->seen.rwin_sent = th->syn ? window : window << tp->rx_opt.rcv_wscale;
@@ -286,9 +288,10 @@ int on_egress(struct __sk_buff *skb)
 	estats_catch_up(s, tp);
 	estats_note_undo(s, tp);	/* before a timeout or a recovery starts the next episode */
 	if (!th->rst && !th->syn) {
-		estats_note_sent(s, tp, skb, th, ip.header, octets);
-		if (octets)
-			estats_limits_sent(s, tp, bpf_ntohl(th->seq), octets, estats_segments(skb));
+		estats_note_sent(s, tp, skb, th, ip.header, ip.octets);
+		if (ip.octets)
+			estats_limits_sent(s, tp, bpf_ntohl(th->seq), ip.octets,
+					   estats_segments(skb));
 	}
 	s->shadow.from_egress = 1;
 	s->dirty = 1;

@@ -27,7 +27,6 @@
 #define ESTATS_IPPROTO_TCP		6
 #define ESTATS_RCV_SHUTDOWN		1
 #define ESTATS_INFINITE_SSTHRESH	0x7fffffff
-#define ESTATS_UNKNOWN_UID		0xffffffff
 /* What an unlimited amount of octets is shown as. */
 #define ESTATS_SATURATED		0xffffffff
 /* Longer than a segment takes to be processed once its clock was read. */

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.collecting import Collector
 from tests.kernel.leftovers import left_for_good
 from tests.kernel.net import Net, network
+from tests.kernel.play import Play
+from tests.kernel.script import Wire, wire
 from tests.kernel.traffic import Pair, pair
 from tests.kernel.validation import SESSION, grouped
 
@@ -84,3 +87,22 @@ def peers(net: Net) -> Iterator[Pair]:
     """A client and a server, one on each host."""
     with pair(net.client, net.server) as both:
         yield both
+
+
+@pytest.fixture(scope="module")
+def link(nothing_is_left_behind: None) -> Iterator[Wire]:
+    """One wire for all scripts, on which no probe runs ahead of the retransmission timer."""
+    with wire() as made:
+        made.host.sysctl("net.ipv4.tcp_early_retrans", 0)
+        yield made
+
+
+@pytest.fixture
+def play(link: Wire, collector: Collector) -> Iterator[Play]:
+    """A connection yet to be opened, gone at the end."""
+    one = Play(link, collector)
+    try:
+        yield one
+    finally:
+        one.script.reset()
+        one.host.stop()

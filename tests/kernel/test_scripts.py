@@ -1,11 +1,11 @@
 """Variables that only chosen segments can prove: each script has one right answer."""
 
 from collections.abc import Iterator
-from itertools import count
 
 import pytest
 
-from tests.kernel.collecting import Collector, Row, collecting, until
+from tests.kernel.collecting import Collector, collecting, until
+from tests.kernel.play import MSS, PLAIN, Play
 from tests.kernel.script import (
     ACK,
     CWR,
@@ -14,66 +14,14 @@ from tests.kernel.script import (
     PSH,
     SACK_PERMITTED,
     SYN,
-    Script,
     Wire,
     mss,
     sack,
     scale,
     stamps,
-    wire,
 )
-from tests.kernel.traffic import Peer
 
 pytestmark = pytest.mark.kernel
-
-MSS = 1000
-PLAIN = mss(MSS)
-PORTS = count(7901)
-
-
-class Play:
-    """A script, the kernel's socket at the other end, and what the database says of it."""
-
-    def __init__(self, link: Wire, collector: Collector) -> None:
-        """Nothing is opened yet."""
-        self.host = Peer(link.host, "kt-script")
-        self.script = Script(link, next(PORTS))
-        self._database = collector.database
-        self.cookie = 0
-
-    def open(self, options: bytes = PLAIN, flags: int = SYN, window: int | None = None) -> Script:
-        """Let the script connect to the kernel's socket."""
-        self.host("listen", address=self.script.link.host.v4, port=self.script.to)
-        self.host.tell("accept", count=1)
-        self.script.open(options, flags, window)
-        self.host.hear()
-        (witness,) = self.host.witnesses()
-        self.cookie = witness.cookie
-        return self.script
-
-    def write(self, segments: int) -> int:
-        """Let the kernel send so many full segments; the answer is where the first begins."""
-        self.host("send", size=segments * MSS)
-        self.script.hear_data(segments * MSS)
-        return self.script.ack
-
-    def row(self) -> Row:
-        """The connection's newest values."""
-        return self._database.latest(self.cookie)
-
-    def check(self, **expected: int) -> None:
-        """Compare, once everything up to now is in the database."""
-        self._database.catch_up()
-        row = self.row()
-        assert {name: row[name] for name in expected} == expected
-
-
-@pytest.fixture(scope="module")
-def link(nothing_is_left_behind: None) -> Iterator[Wire]:
-    """One wire for all scripts, on which no probe runs ahead of the retransmission timer."""
-    with wire() as made:
-        made.host.sysctl("net.ipv4.tcp_early_retrans", 0)
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +29,6 @@ def collector(tmp_path_factory: pytest.TempPathFactory, link: Wire) -> Iterator[
     """One collector for all scripts."""
     with collecting(tmp_path_factory.mktemp("scripts"), "--interval", "200ms") as running:
         yield running
-
-
-@pytest.fixture
-def play(link: Wire, collector: Collector) -> Iterator[Play]:
-    """A connection yet to be opened, gone at the end."""
-    one = Play(link, collector)
-    try:
-        yield one
-    finally:
-        one.script.reset()
-        one.host.stop()
 
 
 def test_three_duplicate_acknowledgements_are_one_fast_retransmit(play: Play) -> None:

@@ -1,0 +1,48 @@
+"""A script, the kernel's socket at the other end, and what the database says of it."""
+
+from itertools import count
+
+from tests.kernel.collecting import Collector, Row
+from tests.kernel.script import SYN, Script, Wire, mss
+from tests.kernel.traffic import Peer
+
+MSS = 1000
+PLAIN = mss(MSS)
+_PORTS = count(7901)
+
+
+class Play:
+    """One connection, opened by either end."""
+
+    def __init__(self, link: Wire, collector: Collector) -> None:
+        """Nothing is opened yet."""
+        self.host = Peer(link.host, "kt-script")
+        self.script = Script(link, next(_PORTS))
+        self._database = collector.database
+        self.cookie = 0
+
+    def open(self, options: bytes = PLAIN, flags: int = SYN, window: int | None = None) -> Script:
+        """Let the script connect to the kernel's socket."""
+        self.host("listen", address=self.script.link.host.v4, port=self.script.to)
+        self.host.tell("accept", count=1)
+        self.script.open(options, flags, window)
+        self.host.hear()
+        (witness,) = self.host.witnesses()
+        self.cookie = witness.cookie
+        return self.script
+
+    def write(self, segments: int) -> int:
+        """Let the kernel send so many full segments; the answer is where the first begins."""
+        self.host("send", size=segments * MSS)
+        self.script.hear_data(segments * MSS)
+        return self.script.ack
+
+    def row(self) -> Row:
+        """The connection's newest values."""
+        return self._database.latest(self.cookie)
+
+    def check(self, **expected: int) -> None:
+        """Compare, once everything up to now is in the database."""
+        self._database.catch_up()
+        row = self.row()
+        assert {name: row[name] for name in expected} == expected

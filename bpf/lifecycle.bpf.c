@@ -65,6 +65,13 @@ static __always_inline void estats_shadow_start(struct estats_socket *s, struct 
 	s->shadow.acked_out = 1;
 }
 
+/* The SYN-ACK left before its socket was there. Its window is not scaled. */
+static __always_inline void estats_answered(struct estats_socket *s, struct tcp_sock *tp)
+{
+	s->seen.rwin_sent = s->seen.rwin_sent_max = estats_min(tp->rcv_wnd, 0xffff);
+	s->seen.have |= ESTATS_HAVE_RWIN_SENT;
+}
+
 /* State for a connection that this end opens, accepted or is found open. A
  * socket that connects again is a new connection.
  */
@@ -90,6 +97,8 @@ static __always_inline struct estats_socket *estats_open(struct sock *sk, struct
 		s->handshaken = estats_sock(tp)->__sk_common.skc_state != ESTATS_TCP_SYN_SENT;
 		s->seen.data_octets_in = tp->bytes_received;
 	}
+	if (flags & ESTATS_FLAG_PASSIVE)
+		estats_answered(s, tp);
 	s->shadow.lost = tp->lost;
 	s->shadow.undo_marker = tp->undo_marker;
 	s->shadow.ca_state = tp->inet_conn.icsk_ca_state;

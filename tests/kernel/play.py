@@ -3,7 +3,7 @@
 from itertools import count
 
 from tests.kernel.collecting import Collector, Row
-from tests.kernel.script import SYN, Script, Wire, mss
+from tests.kernel.script import ACK, SYN, Script, Segment, Wire, mss
 from tests.kernel.traffic import Peer
 
 MSS = 1000
@@ -23,9 +23,25 @@ class Play:
 
     def open(self, options: bytes = PLAIN, flags: int = SYN, window: int | None = None) -> Script:
         """Let the script connect to the kernel's socket."""
+        self.listen()
+        self.script.open(options, flags, window)
+        return self.opened()
+
+    def listen(self) -> Script:
+        """Let the kernel wait for the script to connect."""
         self.host("listen", address=self.script.link.host.v4, port=self.script.to)
         self.host.tell("accept", count=1)
-        self.script.open(options, flags, window)
+        return self.script
+
+    def connect(self, options: bytes = PLAIN, flags: int = SYN | ACK) -> Segment:
+        """Let the kernel's socket connect to the script; its SYN is the answer."""
+        self.host.tell("connect", address=self.script.link.far, port=self.script.port)
+        syn = self.script.answer(options, flags)
+        self.opened()
+        return syn
+
+    def opened(self) -> Script:
+        """Wait until the kernel's socket is in hand."""
         self.host.hear()
         (witness,) = self.host.witnesses()
         self.cookie = witness.cookie
@@ -41,8 +57,9 @@ class Play:
         """The connection's newest values."""
         return self._database.latest(self.cookie)
 
-    def check(self, **expected: int) -> None:
+    def check(self, **expected: int | None) -> None:
         """Compare, once everything up to now is in the database."""
         self._database.catch_up()
         row = self.row()
-        assert {name: row[name] for name in expected} == expected
+        found = {name: row[name] for name in expected}
+        assert found == expected, f"{found} instead of {expected}"

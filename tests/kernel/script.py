@@ -138,23 +138,37 @@ def wire() -> Iterator[Wire]:
 
 
 class Script:
-    """One connection that this end opens: ``seq`` and ``ack`` are what it sends by default."""
+    """One connection: ``seq`` and ``ack`` are what this end sends by default."""
 
     def __init__(self, link: Wire, to: int) -> None:
-        """To a port where the kernel listens."""
+        """To a port where the kernel listens, or from wherever it will connect to ours."""
         self.link, self.to = link, to
         self.port = next(_PORTS)
         self.seq = 1_000_000
         self.ack = 0
         self.window = 60_000
 
-    def open(self, options: bytes, flags: int = SYN, window: int | None = None) -> None:
-        """The handshake; afterwards ``seq`` and ``ack`` stand behind either SYN."""
-        self.send(flags, options=options, ack=0)
+    def call(self, options: bytes, flags: int = SYN, payload: bytes = b"") -> Segment:
+        """Two thirds of a handshake: the SYN, and the SYN-ACK, which is the answer."""
+        self.send(flags, payload, options=options, ack=0)
         answer = self.hear()
         assert answer.flags & (SYN | ACK) == SYN | ACK
-        self.seq += 1
+        self.seq = 1_000_001 + len(payload)
         self.ack = answer.seq + 1
+        return answer
+
+    def answer(self, options: bytes, flags: int = SYN | ACK) -> Segment:
+        """The handshake when the kernel connects: its SYN is the answer."""
+        syn = self.hear()
+        self.to, self.ack = syn.source, syn.seq + 1
+        self.send(flags, options=options)
+        self.seq += 1
+        assert self.hear().flags == ACK
+        return syn
+
+    def open(self, options: bytes, flags: int = SYN, window: int | None = None) -> None:
+        """The handshake; afterwards ``seq`` and ``ack`` stand behind either SYN."""
+        answer = self.call(options, flags)
         echo = b""
         if b"\x08\x0a" in options:
             at = options.index(b"\x08\x0a")

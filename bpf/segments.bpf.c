@@ -37,9 +37,10 @@ int on_tcp_probe(u64 *ctx)
 	return 0;
 }
 
-#define ESTATS_OPTIONS_MAX	20	/* padding counts as options */
+#define ESTATS_OPTIONS_MAX	40	/* a header's octets, each of which may be padding */
 
-enum { ESTATS_OPTION_END = 0, ESTATS_OPTION_NOP = 1, ESTATS_OPTION_SACK = 5 };
+enum { ESTATS_OPTION_END, ESTATS_OPTION_NOP, ESTATS_OPTION_MSS, ESTATS_OPTION_SCALE,
+       ESTATS_OPTION_SACK_OK, ESTATS_OPTION_SACK, ESTATS_OPTION_STAMPS = 8 };
 
 struct estats_ip {
 	u8 ttl;
@@ -91,37 +92,62 @@ static __always_inline u32 estats_segments(struct __sk_buff *skb)
 	return skb->gso_segs ? skb->gso_segs : 1;
 }
 
-/* SACK blocks among the options of one header; -1 without the option. */
-static __always_inline int estats_sack_blocks(struct __sk_buff *skb, u32 offset, u32 octets)
+/* The options of one header, and how far they have been walked. */
+struct estats_walk {
+	u8 octets[64];
+	u32 size;
+	u32 at;
+	u8 kind;
+	u8 length;	/* of the whole option, which lies within the header */
+};
+
+static __always_inline bool estats_load_options(struct __sk_buff *skb, struct tcphdr *th,
+						u32 header, struct estats_walk *w)
 {
-	u8 options[64] = {};
-	u32 at = 0, i;
+	u32 size = (th->doff * 4 - sizeof(*th)) & 63;
 
-	octets &= 63;
-	if (octets < 2 || octets > 40 || bpf_skb_load_bytes(skb, offset, options, octets))
-		return -1;
-	for (i = 0; i < ESTATS_OPTIONS_MAX; i++) {
-		u8 kind, length;
+	if (size < 2 || size > 40 || bpf_skb_load_bytes(skb, header + sizeof(*th), w->octets, size))
+		return false;
+	w->size = size;
+	return true;
+}
 
-		/* The same range in each round, or the verifier follows every path apart. */
-		estats_pin(at);
-		at &= 63;
-		if (at + 1 >= octets)
-			return -1;
-		kind = options[at & 63];
-		length = options[(at + 1) & 63];
-		if (kind == ESTATS_OPTION_END)
-			return -1;
-		if (kind == ESTATS_OPTION_NOP) {
-			at++;
-			continue;
-		}
-		if (length < 2 || at + length > octets)
-			return -1;
-		if (kind == ESTATS_OPTION_SACK)
-			return length == 2 || (length - 2) & 7 ? -1 : (length - 2) / 8;
-		at += length;
+/* One step; the answer is whether there may be another. A malformed option ends
+ * the walk, as it does in the kernel.
+ */
+static __always_inline bool estats_next_option(struct estats_walk *w)
+{
+	u32 at = w->at;
+
+	/* The same range in each round, or the verifier follows every path apart. */
+	estats_pin(at);
+	at &= 63;
+	w->kind = ESTATS_OPTION_NOP;
+	if (at + 1 >= w->size || w->octets[at] == ESTATS_OPTION_END)
+		return false;
+	if (w->octets[at] == ESTATS_OPTION_NOP) {
+		w->at = at + 1;
+		return true;
 	}
+	w->length = w->octets[(at + 1) & 63];
+	if (w->length < 2 || at + w->length > w->size)
+		return false;
+	w->kind = w->octets[at];
+	w->at = at + w->length;
+	return true;
+}
+
+/* SACK blocks among the options of one header; -1 without the option. */
+static __always_inline int estats_sack_blocks(struct __sk_buff *skb, struct tcphdr *th, u32 header)
+{
+	struct estats_walk walk = {};
+	u32 i;
+
+	if (!estats_load_options(skb, th, header, &walk))
+		return -1;
+	for (i = 0; i < ESTATS_OPTIONS_MAX && estats_next_option(&walk); i++)
+		if (walk.kind == ESTATS_OPTION_SACK)
+			return walk.length == 2 || (walk.length - 2) & 7 ? -1 : walk.length / 8;
 	return -1;
 }
 
@@ -177,7 +203,7 @@ static __always_inline void estats_note_received(struct estats_socket *s, struct
 		s->shadow.hint = 1;
 	if (th->doff <= 5)
 		return;
-	blocks = estats_sack_blocks(skb, header + sizeof(*th), th->doff * 4 - sizeof(*th));
+	blocks = estats_sack_blocks(skb, th, header);
 	if (blocks >= 0) {
 		s->events.sacks_rcvd++;
 		s->events.sack_blocks_rcvd += blocks;
@@ -220,13 +246,10 @@ int on_ingress(struct __sk_buff *skb)
 static __always_inline bool estats_reports(struct tcp_sock *tp, struct __sk_buff *skb,
 					   struct tcphdr *th, u32 header)
 {
-	u32 octets = th->doff * 4;
-
 	if (tp->out_of_order_queue.rb_node)
 		return true;
 	/* A D-SACK: the kernel has forgotten it once the option is written. */
-	return octets > tp->tcp_header_len &&
-	       estats_sack_blocks(skb, header + sizeof(*th), octets - sizeof(*th)) > 0;
+	return th->doff * 4 > tp->tcp_header_len && estats_sack_blocks(skb, th, header) > 0;
 }
 
 static __always_inline void estats_note_sent(struct estats_socket *s, struct tcp_sock *tp,

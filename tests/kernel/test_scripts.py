@@ -66,6 +66,15 @@ def test_sack_options_and_their_blocks_are_counted(play: Play) -> None:
     play.check(SACKsRcvd=3, SACKBlocksRcvd=6)
 
 
+@pytest.mark.parametrize("padding", [2, 19, 20, 21, 30])
+def test_a_sack_option_counts_wherever_it_stands(play: Play, padding: int) -> None:
+    """Each octet before it may be an option of its own: padding."""
+    script = play.open(PLAIN + SACK_PERMITTED)
+    at = play.write(3)
+    script.send(options=NOP * padding + sack((at + MSS, at + 2 * MSS)))
+    play.check(SACKsRcvd=1, SACKBlocksRcvd=1)
+
+
 @pytest.mark.parametrize(
     "options",
     [b"\x05\x00\x01\x01", b"\x05\x01\x01\x01", b"\x05\x22\x01\x01", NOP * 40, b"\x05\x0a\x00\x00"],

@@ -241,33 +241,65 @@ static __always_inline u32 estats_rfc_state(u8 state)
 	return 0;
 }
 
-static __always_inline u32 estats_negotiated(u32 used, u32 offered)
+/* What was offered is known of a SYN that was seen, else the sysctl as it is now. */
+static __always_inline u32 estats_negotiated(u32 used, struct estats_syn *out, u8 option,
+					     u32 sysctl)
 {
 	if (used)
 		return ESTATS_ENABLED;
-	return offered ? ESTATS_PEER_DISABLED : ESTATS_SELF_DISABLED;
+	if (out->options & ESTATS_SYN_SEEN)
+		sysctl = out->options & option;
+	return sysctl ? ESTATS_PEER_DISABLED : ESTATS_SELF_DISABLED;
+}
+
+/* Where a SYN was not seen: a passive end answers with what the peer offered. */
+static __always_inline void estats_fill_syns(struct estats_stack *b, struct tcp_sock *tp,
+					     struct estats_socket *s)
+{
+	struct net *net = estats_sock(tp)->__sk_common.skc_net.net;
+	struct estats_syn *out = &s->syn_out, *in = &s->syn_in;
+	u32 scaled = tp->rx_opt.wscale_ok;
+
+	if (out->options & ESTATS_SYN_SEEN) {
+		ESTATS_PUT(b, stack, mss_sent, out->mss);
+		ESTATS_PUT(b, stack, win_scale_sent,
+			   out->options & ESTATS_SYN_SCALE ? out->scale : -1);
+	} else {
+		ESTATS_PUT(b, stack, mss_sent, tp->advmss + 12 * tp->rx_opt.tstamp_ok);
+		if (scaled || s->flags & ESTATS_FLAG_PASSIVE)
+			ESTATS_PUT(b, stack, win_scale_sent, scaled ? tp->rx_opt.rcv_wscale : -1);
+	}
+	if (in->options & ESTATS_SYN_SEEN) {
+		ESTATS_PUT(b, stack, mss_rcvd, in->mss);
+		ESTATS_PUT(b, stack, win_scale_rcvd,
+			   in->options & ESTATS_SYN_SCALE ? estats_min(in->scale, 14) : -1);
+	} else {
+		ESTATS_PUT(b, stack, mss_rcvd, tp->rx_opt.mss_clamp);
+		/* A host that does not scale forgets what the peer offered. */
+		if (scaled || net->ipv4.sysctl_tcp_window_scaling)
+			ESTATS_PUT(b, stack, win_scale_rcvd, scaled ? tp->rx_opt.snd_wscale : -1);
+	}
 }
 
 static __always_inline void estats_fill_handshake(struct estats_stack *b, struct tcp_sock *tp,
 						  struct estats_socket *s)
 {
 	struct net *net = estats_sock(tp)->__sk_common.skc_net.net;
-	u32 active = s->flags & ESTATS_FLAG_ACTIVE, sack = tp->rx_opt.sack_ok;
-	/* tcp_ecn 2 asks for nothing itself, only answers. */
-	u32 ecn = net->ipv4.sysctl_tcp_ecn && !(active && net->ipv4.sysctl_tcp_ecn == 2);
+	u32 active = s->flags & ESTATS_FLAG_ACTIVE;
+	struct estats_syn *out = &s->syn_out;
+	u32 sack = estats_negotiated(tp->rx_opt.sack_ok, out, ESTATS_SYN_SACK,
+				     net->ipv4.sysctl_tcp_sack);
 
-	ESTATS_PUT(b, stack, mss_sent, tp->advmss + 12 * tp->rx_opt.tstamp_ok);
-	ESTATS_PUT(b, stack, mss_rcvd, tp->rx_opt.mss_clamp);
-	if (tp->rx_opt.wscale_ok)
-		ESTATS_PUT(b, stack, win_scale_sent, tp->rx_opt.rcv_wscale);
-	ESTATS_PUT(b, stack, win_scale_rcvd, tp->rx_opt.wscale_ok ? tp->rx_opt.snd_wscale : -1);
+	estats_fill_syns(b, tp, s);
 	ESTATS_PUT(b, stack, time_stamps,
-		   estats_negotiated(tp->rx_opt.tstamp_ok, net->ipv4.sysctl_tcp_timestamps));
+		   estats_negotiated(tp->rx_opt.tstamp_ok, out, ESTATS_SYN_STAMPS,
+				     net->ipv4.sysctl_tcp_timestamps));
 	/* Who declined depends on who opened, which a backfilled row does not know. */
 	if (tp->ecn_flags & 1 || !(s->flags & ESTATS_FLAG_BACKFILL))
-		ESTATS_PUT(b, stack, ecn, estats_negotiated(tp->ecn_flags & 1, ecn));
-	ESTATS_PUT(b, stack, will_send_sack, estats_negotiated(sack, net->ipv4.sysctl_tcp_sack));
-	ESTATS_PUT(b, stack, will_use_sack, estats_negotiated(sack, net->ipv4.sysctl_tcp_sack));
+		ESTATS_PUT(b, stack, ecn, estats_negotiated(tp->ecn_flags & 1, out, ESTATS_SYN_ECN,
+							    net->ipv4.sysctl_tcp_ecn));
+	ESTATS_PUT(b, stack, will_send_sack, sack);
+	ESTATS_PUT(b, stack, will_use_sack, sack);
 	/* Either side's octets number from its SYN; our own is acknowledged in
 	 * bytes_acked only where we sent it first.
 	 */

@@ -78,9 +78,9 @@ PROBES: Final = (
     Probe(
         function="on_egress",
         hook=Hook.EGRESS,
-        tables=(Table.GLOBAL, Table.PERF, Table.PATH, Table.APP),
+        tables=(Table.GLOBAL, Table.PERF, Table.PATH, Table.STACK, Table.APP),
         since="4.10",
-        purpose="every packet sent: windows, duplicate ACKs, echoes, who limits the sender",
+        purpose="every packet sent: SYNs, windows, duplicate ACKs, echoes, who limits the sender",
     ),
     Probe(
         function="on_tcp_cong_state_set",

@@ -151,6 +151,45 @@ static __always_inline int estats_sack_blocks(struct __sk_buff *skb, struct tcph
 	return -1;
 }
 
+static __always_inline void estats_note_syn(struct estats_syn *syn, struct __sk_buff *skb,
+					    struct tcphdr *th, u32 header)
+{
+	struct estats_walk walk = {};
+	struct estats_syn offer = {};
+	u32 i;
+
+	offer.options = ESTATS_SYN_SEEN;
+	if (th->ece && th->cwr != th->ack)	/* the answer has ECE alone */
+		offer.options |= ESTATS_SYN_ECN;
+	if (!estats_load_options(skb, th, header, &walk))
+		walk.size = 0;
+	for (i = 0; i < ESTATS_OPTIONS_MAX && estats_next_option(&walk); i++) {
+		u32 value = walk.at - walk.length + 2;	/* where it begins */
+
+		if (walk.kind == ESTATS_OPTION_MSS && walk.length == 4) {
+			offer.mss = walk.octets[value & 63] << 8 | walk.octets[(value + 1) & 63];
+		} else if (walk.kind == ESTATS_OPTION_SCALE && walk.length == 3) {
+			offer.scale = walk.octets[value & 63];
+			offer.options |= ESTATS_SYN_SCALE;
+		} else if (walk.kind == ESTATS_OPTION_SACK_OK && walk.length == 2) {
+			offer.options |= ESTATS_SYN_SACK;
+		} else if (walk.kind == ESTATS_OPTION_STAMPS && walk.length == 10) {
+			offer.options |= ESTATS_SYN_STAMPS;
+		}
+	}
+	*syn = offer;
+}
+
+/* Whether a SYN that comes to who opens is one that the kernel will take. */
+static __always_inline bool estats_is_answer(struct tcp_sock *tp, struct tcphdr *th)
+{
+	u32 ack = bpf_ntohl(th->ack_seq);
+
+	if (estats_sock(tp)->__sk_common.skc_state != ESTATS_TCP_SYN_SENT || th->rst)
+		return false;
+	return !th->ack || ((s32)(ack - tp->snd_una) > 0 && (s32)(tp->snd_nxt - ack) >= 0);
+}
+
 /*
  * Acknowledgements as they come off the wire, before the backlog merges them:
  * RFC 5681's duplicate has no data, acknowledges nothing new while something is
@@ -237,6 +276,8 @@ int on_ingress(struct __sk_buff *skb)
 		__sync_fetch_and_add(&s->seen.data_octets_in, ip.octets);
 	if (!th->syn && !th->rst)
 		estats_note_received(s, tp, skb, th, ip.header, ip.octets);
+	else if (th->syn && estats_is_answer(tp, th))
+		estats_note_syn(&s->syn_in, skb, th, ip.header);
 	s->shadow.from_egress = 0;
 	s->dirty = 1;
 	return 1;
@@ -315,6 +356,8 @@ int on_egress(struct __sk_buff *skb)
 		if (ip.octets)
 			estats_limits_sent(s, tp, bpf_ntohl(th->seq), ip.octets,
 					   estats_segments(skb));
+	} else if (th->syn) {
+		estats_note_syn(&s->syn_out, skb, th, ip.header);
 	}
 	s->shadow.from_egress = 1;
 	s->dirty = 1;

@@ -115,6 +115,17 @@ struct estats_seen {
 	u32 snd_una;
 };
 
+/* Bits of estats_syn.options. */
+enum estats_syn_options { ESTATS_SYN_SEEN = 1, ESTATS_SYN_SCALE = 2, ESTATS_SYN_SACK = 4,
+			  ESTATS_SYN_STAMPS = 8, ESTATS_SYN_ECN = 16 };
+
+/* What one end's SYN or SYN-ACK offered, where a hook saw it: the end that opens. */
+struct estats_syn {
+	u16 mss;
+	u8 scale;
+	u8 options;
+};
+
 /* Totals that only events move. The sweep reads them as they are. Those of the
  * ingress hook, which runs without the lock, are words of their own.
  */
@@ -209,6 +220,8 @@ struct estats_socket {
 	u8 handshaken;
 	u8 tcp_state;		/* after the last transition that was seen */
 	u8 unused[5];
+	struct estats_syn syn_out;
+	struct estats_syn syn_in;
 	char comm[16];
 	struct estats_seen seen;
 	struct estats_events events;

@@ -35,7 +35,10 @@ POINTERS = {
     "icsk_ca_ops": "tcp_congestion_ops",
 }
 #: Pointers to what is ours, and to contexts, which the verifier translates.
-OTHERS = {*("b", "batch", "block", "c", "ctx", "e", "h", "ip", "l", "meta", "n", "s", "skb", "who")}
+OTHERS = {
+    *("b", "batch", "block", "c", "ctx", "e", "h", "in", "ip", "l", "meta", "n", "out", "s"),
+    *("skb", "w", "who"),
+}
 
 #: Addresses of the imagined struct and of the context that points to it.
 BASE, CONTEXT = 0x10_0000, 0x1000

@@ -55,7 +55,7 @@ class Segment:
         return (self.seq + size) & 0xFFFFFFFF
 
 
-def _options(octets: bytes) -> dict[int, bytes]:
+def by_kind(octets: bytes) -> dict[int, bytes]:
     """TCP's options by kind, without their padding."""
     found: dict[int, bytes] = {}
     at = 0
@@ -80,7 +80,7 @@ def _segment(seconds: float, frame: bytes) -> Segment:
     tcp = packet[header:]
     here, there, seq, ack, offset, flags, window = struct.unpack_from("!HHIIBBH", tcp)
     words = offset >> 4
-    options = _options(tcp[20 : words * 4])
+    options = by_kind(tcp[20 : words * 4])
     return Segment(
         seconds=seconds,
         source=source,

@@ -166,14 +166,15 @@ class Script:
         assert self.hear().flags == ACK
         return syn
 
-    def open(self, options: bytes, flags: int = SYN, window: int | None = None) -> None:
-        """The handshake; afterwards ``seq`` and ``ack`` stand behind either SYN."""
+    def open(self, options: bytes, flags: int = SYN, window: int | None = None) -> Segment:
+        """The handshake; ``seq`` and ``ack`` stand behind either SYN. The SYN-ACK is the answer."""
         answer = self.call(options, flags)
         echo = b""
         if b"\x08\x0a" in options:
             at = options.index(b"\x08\x0a")
             echo = options[at : at + 6] + struct.pack("!I", answer.stamp)
         self.send(window=window, options=echo)
+        return answer
 
     def send(
         self,

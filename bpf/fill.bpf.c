@@ -82,19 +82,6 @@ static __always_inline void estats_fill_global(struct estats_global *b, struct t
 		   s->limits.has_candidate ? s->limits.candidate : s->limits.state);
 }
 
-/* The segment that completes a passive handshake passes the ingress hook before
- * its socket exists, so the sum may lack its payload: what was taken in order
- * is a lower bound. A FIN counts there as one octet.
- */
-static __always_inline u64 estats_octets_in(struct tcp_sock *tp, struct estats_seen *n)
-{
-	u64 taken = tp->bytes_received;
-
-	if (taken && estats_sock(tp)->sk_shutdown & ESTATS_RCV_SHUTDOWN)
-		taken--;
-	return estats_max(n->data_octets_in, taken);
-}
-
 #define ESTATS_PUT_LIM(b, s, now, lower, UPPER)						\
 	do {										\
 		ESTATS_PUT(b, perf, snd_lim_trans_##lower,				\
@@ -142,7 +129,8 @@ static __always_inline void estats_fill_perf(struct estats_perf *b, struct tcp_s
 	estats_fill_perf_events(b, s, n);
 	estats_fill_limits(b, s, now);
 	ESTATS_PUT(b, perf, hc_data_octets_out, tp->bytes_sent);
-	ESTATS_PUT(b, perf, hc_data_octets_in, estats_octets_in(tp, n));
+	ESTATS_PUT(b, perf, hc_data_octets_in,
+		   n->data_octets_in + (s->has_past ? estats_taken(tp) : 0));
 	ESTATS_PUT(b, perf, start_time_stamp, s->start_ns);	/* see start_tv */
 	ESTATS_PUT(b, perf, hc_octets_retrans, tp->bytes_retrans);
 	ESTATS_PUT(b, perf, elapsed_us, (estats_last_ns(tp, s) - s->start_ns) / 1000);

@@ -68,6 +68,7 @@ static __always_inline void estats_shadow_start(struct estats_socket *s, struct 
 /* The SYN-ACK left before its socket was there. Its window is not scaled. */
 static __always_inline void estats_answered(struct estats_socket *s, struct tcp_sock *tp)
 {
+	s->has_past = !!tp->data_segs_in;
 	s->seen.rwin_sent = s->seen.rwin_sent_max = estats_min(tp->rcv_wnd, 0xffff);
 	s->seen.have |= ESTATS_HAVE_RWIN_SENT;
 }

@@ -47,6 +47,36 @@ static __always_inline u32 estats_reasm(struct tcp_sock *tp)
 	return ((struct tcp_skb_cb *)last->cb)->end_seq - tp->rcv_nxt;
 }
 
+/* Octets taken in order, all life long. A FIN counts there as one. */
+static __always_inline u64 estats_taken(struct tcp_sock *tp)
+{
+	u64 taken = tp->bytes_received;
+
+	return taken && estats_sock(tp)->sk_shutdown & ESTATS_RCV_SHUTDOWN ? taken - 1 : taken;
+}
+
+/*
+ * The segment that completes a passive handshake, and what Fast Open brings before
+ * it, pass the ingress hook without state. The next hook is right behind them.
+ */
+static __always_inline void estats_note_past(struct estats_socket *s, struct tcp_sock *tp)
+{
+	struct sk_buff *last = tp->ooo_last_skb;
+	struct tcp_skb_cb *cb;
+	u64 octets;
+
+	if (!s->has_past)
+		return;
+	s->has_past = 0;
+	octets = estats_taken(tp);
+	/* Where the peer's first segment was lost, the second one completed it. */
+	if (tp->out_of_order_queue.rb_node && last) {
+		cb = (struct tcp_skb_cb *)last->cb;
+		octets += cb->end_seq - cb->seq - (cb->tcp_flags & 1);
+	}
+	__sync_fetch_and_add(&s->seen.data_octets_in, octets);
+}
+
 /*
  * The kernel keeps the smoothed RTT, not the samples. One ACK changes it once,
  * srtt += m - (srtt >> 3), so the sample m can be computed back. A sample that

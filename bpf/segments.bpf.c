@@ -267,6 +267,7 @@ int on_ingress(struct __sk_buff *skb)
 	th = estats_parse(skb, &ip);
 	if (!tp || !th)
 		return 1;
+	estats_note_past(s, tp);
 	s->seen.ip_ttl = ip.ttl;
 	s->seen.ip_tos_in = ip.tos;
 	s->seen.ip_in_seen = 1;
@@ -340,6 +341,7 @@ int on_egress(struct __sk_buff *skb)
 	th = estats_parse(skb, &ip);
 	if (!tp || !th)
 		return 1;
+	estats_note_past(s, tp);
 	s->seen.ip_tos_out = ip.tos;
 	s->seen.have |= ESTATS_HAVE_TOS_OUT;
 	s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);

@@ -219,7 +219,8 @@ struct estats_socket {
 	u8 dirty;		/* something happened since the last batch */
 	u8 handshaken;
 	u8 tcp_state;		/* after the last transition that was seen */
-	u8 unused[5];
+	u8 has_past;		/* data_octets_in lacks what came before us */
+	u8 unused[4];
 	struct estats_syn syn_out;
 	struct estats_syn syn_in;
 	char comm[16];

@@ -8,7 +8,19 @@ import pytest
 from tests.kernel.capture import by_kind
 from tests.kernel.collecting import Collector, collecting
 from tests.kernel.play import MSS, PLAIN, Play
-from tests.kernel.script import ACK, ECE, NOP, RST, SACK_PERMITTED, SYN, Wire, mss, scale, stamps
+from tests.kernel.script import (
+    ACK,
+    ECE,
+    NOP,
+    PSH,
+    RST,
+    SACK_PERMITTED,
+    SYN,
+    Wire,
+    mss,
+    scale,
+    stamps,
+)
 
 USED, OWN, PEER = 1, 2, 3  # who declined, in the RFC's words: enabled, self- and peerDisabled
 
@@ -129,3 +141,42 @@ def test_a_forged_answer_to_a_syn_tells_nothing(play: Play) -> None:
     play.script.seq += 1
     play.opened()
     play.check(MSSRcvd=MSS, WinScaleRcvd=-1)
+
+
+def test_payload_of_the_segment_that_completes_a_handshake_counts(play: Play) -> None:
+    """The bare acknowledgement was lost; a repetition of that payload counts again."""
+    script = play.listen()
+    script.call(PLAIN)
+    script.send(ACK | PSH, bytes(300))
+    play.opened()
+    play.check(HCDataOctetsIn=300, DataSegsIn=1, HCThruOctetsReceived=300)
+    script.send(ACK | PSH, bytes(300))
+    script.send(ACK | PSH, bytes(MSS), seq=script.seq + 300)
+    play.check(HCDataOctetsIn=600 + MSS, DataSegsIn=3, HCThruOctetsReceived=300 + MSS)
+
+
+def test_payload_behind_a_hole_may_complete_a_handshake_and_counts(play: Play) -> None:
+    """The first segment with data was lost too: nothing is in order yet, and yet it came."""
+    script = play.listen()
+    script.call(PLAIN)
+    script.send(ACK | PSH, bytes(MSS), seq=script.seq + 200)
+    play.opened()
+    play.check(HCDataOctetsIn=MSS, DataSegsIn=1, HCThruOctetsReceived=0)
+    script.send(ACK | PSH, bytes(200))
+    play.check(HCDataOctetsIn=MSS + 200, DataSegsIn=2, HCThruOctetsReceived=MSS + 200)
+
+
+@pytest.mark.parametrize("more", [0, 70])
+def test_payload_of_a_fast_open_syn_counts(play: Play, more: int) -> None:
+    """It is there before the handshake is done, with or without more in the third segment."""
+    sysctl = play.script.link.host.sysctl
+    sysctl("net.ipv4.tcp_fastopen", 0x602)  # any server, without a cookie
+    script = play.listen()
+    assert script.call(PLAIN, payload=bytes(500)).ack == script.seq
+    script.send(ACK, bytes(more))
+    play.opened()
+    sysctl("net.ipv4.tcp_fastopen", 1)
+    play.check(HCDataOctetsIn=500 + more, DataSegsIn=1 + bool(more))
+    script.seq += more
+    script.send(ACK | PSH, bytes(30))
+    play.check(HCDataOctetsIn=530 + more, DataSegsIn=2 + bool(more))

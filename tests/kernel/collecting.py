@@ -6,20 +6,20 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.kernel.leftovers import bpf_objects, owned, processes, start
-from tests.kernel.tcp_info import Witness, comparable, expected
+from tests.kernel.tcp_info import OPTIONS, Witness, said
+from tests.kernel.validation import agree
 
 HOME = Path(__file__).parents[2]
 INTERVAL_SECONDS = 0.5
 PATIENCE = 60  # seconds; whatever takes longer hangs
 
 Row = dict[str, Any]
-Differences = dict[str, tuple[object, object]]  # by variable: what we say, what the kernel says
 
 
 def until(what: str, come: Any) -> Any:
@@ -150,13 +150,11 @@ def collecting(
         collector.destroy()
 
 
-def differences(witness: Witness, row: Row) -> Differences:
-    """Variables whose value in the database is not what TCP_INFO says."""
-    wrong: Differences = {}
-    for variable in comparable():
-        if not witness.has(variable.tcp_info):
-            continue  # an older kernel
-        ours, kernels = row[variable.name], expected(variable, witness)
-        if ours != kernels:
-            wrong[variable.name] = (ours, kernels)
-    return wrong
+def agree_with_socket(row: Row, witness: Witness, but: Iterable[str] = ()) -> None:
+    """Hold a connection's row against what the kernel says of its socket.
+
+    ``but`` names what the row knows and the socket does not.
+    """
+    values = {name: value for name, value in said(witness).items() if name not in but}
+    agree("socket options", row, {name: values.pop(name) for name in OPTIONS})
+    agree("TCP_INFO", row, values)

@@ -1,7 +1,10 @@
 """The namespace's own sums over all its connections, and ours over the rows of the same."""
 
-from tests.kernel.collecting import Database
+from collections.abc import Iterable, Mapping
+
+from tests.kernel.collecting import Database, Row
 from tests.kernel.net import Host
+from tests.kernel.validation import Tolerance, agree
 
 
 class Sums:
@@ -15,12 +18,23 @@ class Sums:
         self._before = host.mib()
 
     def kernel(self, *names: str) -> int:
-        """The growth of these counters of TcpExt, added up."""
+        """The growth of these counters, added up; those of TcpExt need not say so."""
         now = self.host.mib()
-        return sum(now[f"TcpExt:{n}"] - self._before[f"TcpExt:{n}"] for n in names)
+        keys = [name if ":" in name else f"TcpExt:{name}" for name in names]
+        return sum(now[key] - self._before[key] for key in keys)
 
     def ours(self, *variables: str) -> int:
         """These variables, added up over all connections of this host from or to the port."""
-        terms = " + ".join(f"coalesce(sum({name}), 0)" for name in variables)
+        return sum(self._totals(variables).values())
+
+    def agree(
+        self, theirs: Mapping[str, object], within: Mapping[str, Tolerance] | None = None
+    ) -> None:
+        """Hold our sums, also those of two variables joined by `` + ``, against the kernel's."""
+        names = [term for name in theirs for term in name.split(" + ")]
+        agree("namespace counters", self._totals(names), theirs, within)
+
+    def _totals(self, variables: Iterable[str]) -> Row:
+        terms = ", ".join(f"coalesce(sum({v}), 0) AS {v}" for v in dict.fromkeys(variables))
         sql = f"SELECT {terms} FROM latest WHERE ? IN (LocalPort, RemPort) AND netns = ?"  # noqa: S608
-        return int(self._database.value(sql, self.port, self.host.inode))
+        return self._database.one(sql, self.port, self.host.inode)

@@ -5,6 +5,7 @@ from itertools import count
 from tests.kernel.collecting import Collector, Row
 from tests.kernel.script import ACK, SYN, Script, Segment, Wire, mss
 from tests.kernel.traffic import Peer
+from tests.kernel.validation import agree
 
 MSS = 1000
 PLAIN = mss(MSS)
@@ -57,9 +58,7 @@ class Play:
         """The connection's newest values."""
         return self._database.latest(self.cookie)
 
-    def check(self, **expected: int | None) -> None:
+    def check(self, **expected: object) -> None:
         """Compare, once everything up to now is in the database."""
         self._database.catch_up()
-        row = self.row()
-        found = {name: row[name] for name in expected}
-        assert found == expected, f"{found} instead of {expected}"
+        agree("packet script", self.row(), expected)

@@ -169,6 +169,15 @@ def comparable() -> list[Variable]:
     ]
 
 
+#: Those of them that come from another option than TCP_INFO.
+OPTIONS: Final = ("Priority", "Nagle", "LimRwin")
+
+
+def said(witness: Witness) -> dict[str, int | None]:
+    """Every variable that this kernel's answer tells, with the value it must have."""
+    return {v.name: expected(v, witness) for v in comparable() if witness.has(v.tcp_info)}
+
+
 def expected(variable: Variable, witness: Witness) -> int | None:
     """The value, NULL included, that a variable must have when TCP_INFO reads thus."""
     if variable.name in SAMPLES and witness[SAMPLES[variable.name]] == 0:

@@ -10,10 +10,13 @@ from tests.kernel.collecting import Collector, collecting
 from tests.kernel.net import HERE, Host, Net
 from tests.kernel.tcp_info import Witness
 from tests.kernel.traffic import Pair, Peer, pair
+from tests.kernel.validation import agree
 
 pytestmark = pytest.mark.kernel
 
 SHORT = 2_000
+ESTABLISHED, CLOSE_WAIT = 5, 8  # in the numbering of the RFC
+TUPLE = ("LocalAddress", "LocalPort", "RemAddress", "RemPort")
 PORTS = count(7201)
 
 
@@ -79,11 +82,11 @@ def test_a_connection_is_told_with_its_owner_and_its_namespace(
         assert row["netns"] == host.inode
         assert row["closed_us"] is None
         assert row["close_reason"] is None
-        local, local_port, remote, remote_port = peer("tuples")[0]
-        assert (row["LocalAddress"], row["LocalPort"]) == (local, local_port)
-        assert (row["RemAddress"], row["RemPort"]) == (remote, remote_port)
-    rows = [collector.database.latest(only(peer).cookie) for peer in peers.peers]
-    assert [(r["origin"], r["ActiveOpen"]) for r in rows] == [("active", 1), ("passive", 2)]
+        agree("socket options", row, dict(zip(TUPLE, peer("tuples")[0], strict=True)))
+    client, server = (collector.database.latest(only(peer).cookie) for peer in peers.peers)
+    assert (client["origin"], server["origin"]) == ("active", "passive")
+    agree("workload", client, {"ActiveOpen": 1})
+    agree("workload", server, {"ActiveOpen": 2})
 
 
 def test_a_connection_that_nobody_accepts_has_a_row_without_an_owner(
@@ -95,7 +98,7 @@ def test_a_connection_that_nobody_accepts_has_a_row_without_an_owner(
     peers.client("connect", address=net.server.v4, port=port)
     collector.database.catch_up()
     row = collector.database.one("SELECT * FROM latest WHERE LocalPort = ?", port)
-    assert (row["State"], row["origin"]) == (5, "passive")
+    assert (row["State"], row["origin"]) == (ESTABLISHED, "passive")
     assert (row["pid"], row["comm"], row["pid_start_ns"]) == (None, None, None)
 
 
@@ -107,14 +110,14 @@ def test_octets_that_nobody_reads_wait_in_the_receive_queue(
     cookie = only(peers.server).cookie
     peers.client("send", size=5_000)
     collector.database.catch_up()
-    assert collector.database.latest(cookie)["CurAppRQueue"] == 5_000
+    agree("workload", collector.database.latest(cookie), {"CurAppRQueue": 5_000})
     peers.client("half_close")
     collector.database.catch_up()
     row = collector.database.latest(cookie)
-    assert (row["CurAppRQueue"], row["State"]) == (5_000, 8), "closeWait"
+    agree("workload", row, {"CurAppRQueue": 5_000, "State": CLOSE_WAIT})
     peers.server("receive", size=2_000)
     collector.database.catch_up()
-    assert collector.database.latest(cookie)["CurAppRQueue"] == 3_000
+    agree("workload", collector.database.latest(cookie), {"CurAppRQueue": 3_000})
 
 
 def test_ipv6_sockets_that_speak_ipv4_are_shown_as_ipv4(
@@ -129,9 +132,10 @@ def test_ipv6_sockets_that_speak_ipv4_are_shown_as_ipv4(
     peers.exchange(1, 100)
     collector.database.catch_up()
     rows = [collector.database.latest(only(peer).cookie) for peer in peers.peers]
-    assert [r["AddressType"] for r in rows] == [1, 1]
-    assert [r["LocalAddress"] for r in rows] == [net.client.v4, net.server.v4]
-    assert [r["RemAddress"] for r in rows] == [net.server.v4, net.client.v4]
+    ends = (net.client.v4, net.server.v4)
+    for row, local, remote in zip(rows, ends, reversed(ends), strict=True):
+        said = {"AddressType": 1, "LocalAddress": local, "RemAddress": remote}
+        agree("workload", row, said)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
@@ -150,6 +154,8 @@ def test_a_connection_over_loopback_has_two_rows(
     assert ours["RemPort"] == theirs["LocalPort"] == port
     assert ours["LocalPort"] == theirs["RemPort"]
     assert ours["LocalAddress"] == theirs["LocalAddress"] == address
+    for row in (ours, theirs):
+        agree("workload", row, {"AddressType": 2 if ":" in address else 1})
     assert ours["SegsOut"] >= theirs["DataSegsIn"] > 0
 
 
@@ -183,7 +189,9 @@ def test_a_handshake_without_an_answer_has_a_row_with_its_repetitions(
     row = collector.database.latest(tried["socket"]["cookie"])
     assert row["close_reason"] == "handshake timed out"
     # A failed connect() clears the socket's counters, so its own TCP_INFO says 0 by now.
-    assert row["SegsRetrans"] == net.client.mib()["Tcp:RetransSegs"] - before > 0
+    counted = net.client.mib()["Tcp:RetransSegs"] - before
+    assert counted > 0
+    agree("namespace counters", row, {"SegsRetrans": counted})
 
 
 def test_a_reset_is_told_apart_from_a_close_at_either_end(

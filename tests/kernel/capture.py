@@ -199,6 +199,8 @@ class End:
             and (s.ack, s.window) == (told.ack, told.window)
             and self.snd_max is not None
             and _is_after(self.snd_max, s.ack)
+            # Data overtook it: it begins below what was acknowledged, and is discarded.
+            and not (self.sent.ack is not None and _is_after(self.sent.ack, s.seq))
         ):
             self.add("DupAcksIn")
         told.tell(s)

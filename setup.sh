@@ -38,6 +38,8 @@ lacking() {
 		iperf3 iperf3
 		ethtool ethtool
 		tcpdump tcpdump
+		tcptrace tcptrace
+		tshark tshark
 		sqlite3 sqlite3
 		bpftool bpftool
 		ps procps
@@ -63,9 +65,9 @@ name_packages() {
 		;;
 	test)
 		cat >&2 <<-NAMES
-			  Fedora    python3-bcc iproute iproute-tc nftables iperf iperf3 ethtool tcpdump sqlite bpftool procps-ng gcc glibc-devel
-			  openSUSE  python3-bcc iproute2 nftables iperf ethtool tcpdump sqlite3 bpftool procps gcc glibc-devel
-			  Arch      python-bcc iproute2 nftables iperf iperf3 ethtool tcpdump sqlite bpf procps-ng gcc
+			  Fedora    python3-bcc iproute iproute-tc nftables iperf iperf3 ethtool tcpdump tcptrace wireshark-cli sqlite bpftool procps-ng gcc glibc-devel
+			  openSUSE  python3-bcc iproute2 nftables iperf ethtool tcpdump wireshark sqlite3 bpftool procps gcc glibc-devel
+			  Arch      python-bcc iproute2 nftables iperf iperf3 ethtool tcpdump wireshark-cli sqlite bpf procps-ng gcc
 		NAMES
 		;;
 	esac

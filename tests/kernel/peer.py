@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 SO_COOKIE = 57
+SO_MAX_PACING_RATE = 47
 CONGESTION = b"cubic"  # whatever the host prefers; a namespace has no say in it by sysctl
 TCP_INFO_BYTES = 512  # more than any kernel fills: the length it returns is the true one
 TCP_CLOSE = 7
@@ -111,6 +112,19 @@ class Peer:
         """Read this many octets from all connections."""
         for sock in self.sockets:
             exactly(sock, size)
+
+    def mark(self, tos: int) -> None:
+        """Let all connections send with this TOS or traffic class; the two low bits are ECN's."""
+        for sock in self.sockets:
+            if sock.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+            else:
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+
+    def pace(self, octets: int) -> None:
+        """Let all connections send no more than this in a second."""
+        for sock in self.sockets:
+            sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, octets)
 
     def call(self, address: str, port: int, count: int) -> None:
         """Make short connections one after another: connect, one octet, close."""

@@ -104,9 +104,14 @@ struct estats_walk {
 static __always_inline bool estats_load_options(struct __sk_buff *skb, struct tcphdr *th,
 						u32 header, struct estats_walk *w)
 {
-	u32 size = (th->doff * 4 - sizeof(*th)) & 63;
+	u64 size = (th->doff * 4 - sizeof(*th)) & 63;
 
-	if (size < 2 || size > 40 || bpf_skb_load_bytes(skb, header + sizeof(*th), w->octets, size))
+	/* Each bound a comparison of its own: verifiers before 6.8 learn nothing from "not 0". */
+	estats_pin(size);
+	if (size < 2)
+		return false;
+	estats_pin(size);
+	if (size > 40 || bpf_skb_load_bytes(skb, header + sizeof(*th), w->octets, size))
 		return false;
 	w->size = size;
 	return true;

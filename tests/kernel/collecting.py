@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.kernel.leftovers import bpf_objects, owned, processes, start
+from tests.kernel.net import SLOWNESS
 from tests.kernel.tcp_info import OPTIONS, Witness, said
 from tests.kernel.validation import agree
 
 HOME = Path(__file__).parents[2]
 INTERVAL_SECONDS = 0.5
-PATIENCE = 60  # seconds; whatever takes longer hangs
+PATIENCE = 60 * SLOWNESS  # seconds; whatever takes longer hangs
 
 Row = dict[str, Any]
 

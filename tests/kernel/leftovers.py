@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.kernel.net import namespaces, run
+from tests.kernel.net import SLOWNESS, namespaces, run
 
-SETTLE_SECONDS = 15  # the kernel frees BPF objects some time after their last user is gone
+SETTLE_SECONDS = 15 * SLOWNESS  # the kernel frees BPF objects after their last user is gone
 
 #: Sessions of the processes that these tests started: a child stays in its parent's session even
 #: when the parent is killed, so a survivor is found by it.

@@ -11,6 +11,9 @@ from itertools import count
 from pathlib import Path
 
 PREFIX = "estats-test"
+
+#: How many times longer than usual may things take? More than once in an emulated machine.
+SLOWNESS = float(os.environ.get("ESTATS_TEST_SLOWNESS", "1"))
 _NUMBERS = count()
 
 #: Off, so that a packet on the wire, a packet nft may drop and a segment are one thing.
@@ -19,7 +22,9 @@ _OFFLOADS = ("rx", "tx", "sg", "tso", "gso", "gro")
 
 def run(*argv: str, text: str | None = None) -> str:
     """Run one command to its end and return what it printed; a failure shows its message."""
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=30, check=False)
+    patience = 30 * SLOWNESS
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=patience,
+                          check=False)  # fmt: skip
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr.strip()}"
     return done.stdout
 

@@ -15,13 +15,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 
-from tests.kernel.net import PREFIX, Host, run
+from tests.kernel.net import PREFIX, SLOWNESS, Host, run
 
 FIN, SYN, RST, PSH, ACK, ECE, CWR = 1, 2, 4, 8, 16, 64, 128
 
 NOP = b"\x01"
 SACK_PERMITTED = b"\x04\x02"
-PATIENCE = 5  # seconds; far longer than the retransmission timer's first rounds
+PATIENCE = 5 * SLOWNESS  # seconds; far longer than the retransmission timer's first rounds
 _TUNSETIFF = 0x400454CA
 _TUN_NO_PI = 0x1001
 _IP, _TCP = struct.Struct("!BBHHHBBH4s4s"), struct.Struct("!HHIIBBHHH")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.kernel.leftovers import start
-from tests.kernel.net import Host
+from tests.kernel.net import SLOWNESS, Host
 from tests.kernel.tcp_info import Witness
 
-PATIENCE = 60  # seconds for one order; a peer that needs longer hangs
+PATIENCE = 60 * SLOWNESS  # seconds for one order; a peer that needs longer hangs
 _SCRIPT = Path(__file__).with_name("peer.py")
 
 

@@ -70,13 +70,14 @@ def _hooks(btf: Btf) -> Iterator[Finding]:
         if probe.hook in (Hook.INGRESS, Hook.EGRESS):
             continue
         what = "iterator" if probe.hook is Hook.ITERATOR else "tracepoint"
-        without = f"NULL here: {', '.join(probe.feeds)}" if probe.feeds else "less exact here"
+        without = "NULL" if probe.feeds else "seen at fewer moments"
+        names = ", ".join(probe.feeds or probe.refines)
         yield Finding(
             probe.function,
             is_available(probe, btf),
             f"{what} {probe.target}: {probe.purpose}",
             f"kernels from {probe.since} on have it; "
-            + (without if probe.is_optional else "--source diag works without"),
+            + (f"{without} here: {names}" if probe.is_optional else "--source diag works without"),
         )
 
 

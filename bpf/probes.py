@@ -23,7 +23,8 @@ class Probe:
     ``tables`` are those that have variables from it alone: masked out, it is not attached.
     ``since`` is the first kernel whose hook this is, for people; the kernel's BTF decides, also
     whether a tracepoint has as many ``arguments`` as are read. Where an optional one is missing,
-    the variables that it ``feeds`` are NULL; where another one is, the collector cannot run.
+    the variables that it ``feeds`` are NULL and those that it ``refines`` are seen at fewer
+    moments; where another one is, the collector cannot run.
     """
 
     function: str
@@ -35,6 +36,7 @@ class Probe:
     arguments: int = 0
     is_optional: bool = False
     feeds: tuple[str, ...] = ()
+    refines: tuple[str, ...] = ()
 
 
 #: In the order they are attached: the lifecycle first, so that no connection is missed between
@@ -134,6 +136,20 @@ PROBES: Final = (
         purpose="every write: the end of waiting for the application",
         arguments=1,
         is_optional=True,
+        refines=(
+            "LimState",
+            "SndLimTransRwin",
+            "SndLimTimeRwinUs",
+            "SndLimTransCwnd",
+            "SndLimTimeCwndUs",
+            "SndLimTransSnd",
+            "SndLimTimeSndUs",
+            "SndLimTransTSODefer",
+            "SndLimTimeTSODeferUs",
+            "SndLimTransPace",
+            "SndLimTimePaceUs",
+            "MaxAppWQueue",
+        ),
     ),
     Probe(
         function="on_kfree_skb",

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from bpf.catalogue import BY_NAME
 from bpf.probes import PROBES, Hook
-from bpf.variable import SAMPLED
+from bpf.variable import SAMPLED, Status
 
 BPF = Path(__file__).parents[2] / "bpf"
 TEXT = "\n".join(path.read_text() for path in sorted(BPF.glob("*.bpf.c")))
@@ -27,6 +28,17 @@ def test_a_program_is_named_for_what_it_hooks() -> None:
         assert bool(probe.target) is (probe.hook not in PACKETS)
     names = [probe.function[:15] for probe in PROBES]
     assert len(set(names)) == len(names)
+
+
+def test_an_optional_program_says_what_it_is_for() -> None:
+    """By the names of variables that are stored, each fed by one only; nobody misses another."""
+    for probe in PROBES:
+        assert probe.is_optional is bool(probe.feeds or probe.refines)
+        for name in (*probe.feeds, *probe.refines):
+            assert BY_NAME[name.lower()].status is Status.COLLECTED
+            assert BY_NAME[name.lower()].table in probe.tables
+    fed = [name for probe in PROBES for name in probe.feeds]
+    assert len(set(fed)) == len(fed)
 
 
 def test_every_table_has_what_its_connections_need() -> None:

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,18 +82,14 @@ class Collector:
     """An ``estats collect`` process and its database."""
 
     def __init__(
-        self,
-        folder: Path,
-        *options: str,
-        db: Path | None = None,
-        program: Sequence[str] = ("-m", "estats"),
+        self, folder: Path, *options: str, db: Path | None = None, program: str = "estats"
     ) -> None:
         """Start it; it is of use once ``ready`` has returned."""
         self.database = Database(db or folder / "flows.db")
         self.log = folder / f"collector-{time.monotonic_ns()}.log"
         self._objects = bpf_objects()
         self._began_us = time.time_ns() // 1000
-        argv = [sys.executable, *program, "collect", "--db", str(self.database.path)]
+        argv = [sys.executable, "-m", program, "collect", "--db", str(self.database.path)]
         argv += ["--interval", str(INTERVAL_SECONDS), *options]
         with self.log.open("w") as log:
             self.process = start(argv, stdout=log, stderr=subprocess.STDOUT, cwd=HOME)
@@ -137,10 +133,7 @@ class Collector:
 
 @contextmanager
 def collecting(
-    folder: Path,
-    *options: str,
-    db: Path | None = None,
-    program: Sequence[str] = ("-m", "estats"),
+    folder: Path, *options: str, db: Path | None = None, program: str = "estats"
 ) -> Iterator[Collector]:
     """A collector that is ready; it is gone after the block, and ended well if it still ran."""
     collector = Collector(folder, *options, db=db, program=program)

@@ -1,12 +1,11 @@
 """A run of a hook that the kernel skips is made up for by the next hook.
 
 The kernel skips a tracing program where an interrupt finds it running, which no test can bring
-about; so the programs here skip themselves, always.
+about; so the programs here skip themselves, always (tests.kernel.skipping).
 """
 
 import time
 from collections.abc import Iterator
-from typing import Final
 
 import pytest
 
@@ -22,35 +21,12 @@ OCTETS = 20_000
 PORT = 7_951
 QUIET_SECONDS = 0.5  # longer than the last delayed acknowledgement takes
 
-#: Each of these does nothing at all: a change of the congestion state, and a transition to CLOSE.
-SKIPS: Final = {
-    "int on_tcp_cong_state_set(u64 *ctx)\n{": "if (ctx[0]) return 0;",
-    "int on_inet_sock_set_state(u64 *ctx)\n{": "if (ctx[2] == ESTATS_TCP_CLOSE) return 0;",
-}
-SKIPPING: Final = f"""
-import sys
-from bpf import loader
-from cli.app import run
-
-whole = loader.source
-
-def source(filters, btf):
-    text = whole(filters, btf)
-    for head, skip in {SKIPS!r}.items():
-        assert head in text
-        text = text.replace(head, head + skip)
-    return text
-
-loader.source = source
-sys.exit(run())
-"""
-
 
 @pytest.fixture(scope="module")
 def skipping(tmp_path_factory: pytest.TempPathFactory, net: Net) -> Iterator[Collector]:
     """A collector whose hooks skip what they are for."""
     folder = tmp_path_factory.mktemp("missed")
-    with collecting(folder, "--source", "bpf", program=("-c", SKIPPING)) as collector:
+    with collecting(folder, "--source", "bpf", program="tests.kernel.skipping") as collector:
         yield collector
 
 

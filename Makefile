@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format clean tools
+.PHONY: help run test check bench kernels format clean tools
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -25,6 +25,10 @@ check: tools ## format, lint, types, imports between the rooms, generated files
 
 bench: tools ## measure how many operands one worker applies in a second
 	for connections in 100 1000 10000; do $(PYTHON) -m tests.bench.worker $$connections; done
+
+kernels: ## boot Debian's 6.1 and 6.12 kernels, test there, write docs/kernels.md (as root, slow)
+	@./setup.sh kernels
+	$(PYTHON) -m tests.machines $(ARGS)
 
 format: tools ## lay the source out, sort the imports, write the generated files
 	$(PYTHON) -m ruff check --select I --fix

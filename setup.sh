@@ -1,15 +1,17 @@
 #!/bin/sh
-# Makes .venv, able to run estats (`./setup.sh run`) or also to run every check and test of it
-# (`./setup.sh test`). What is there already is left alone, so a second call takes no time.
+# Makes .venv, able to run estats (`./setup.sh run`), also to run every check and test of it
+# (`./setup.sh test`), or to test it on other kernels too (`./setup.sh kernels`). What is there
+# already is left alone, so a second call takes no time.
 set -eu
 cd "$(dirname "$0")"
 
 purpose=${1:-}
 case $purpose in
-run) extras= ;;
-test) extras='[test]' ;;
+run) extras='' larger='test kernels' ;;
+test) extras='[test]' larger=kernels ;;
+kernels) extras='[test,kernels]' larger='' ;;
 *)
-	echo "usage: ./setup.sh run|test" >&2
+	echo "usage: ./setup.sh run|test|kernels" >&2
 	exit 2
 	;;
 esac
@@ -27,10 +29,8 @@ lacking() {
 	has_module bcc || echo python3-bpfcc
 	has_module ensurepip || echo python3-venv
 	[ -e /etc/services ] || echo netbase # names of ports
-	[ "$purpose" = test ] || return 0
-	while read -r program package; do
-		command -v "$program" >/dev/null || echo "$package"
-	done <<-PROGRAMS
+	[ "$purpose" != run ] || return 0
+	lacking_programs <<-PROGRAMS
 		ip iproute2
 		tc iproute2
 		nft nftables
@@ -46,6 +46,25 @@ lacking() {
 		gcc gcc
 	PROGRAMS
 	[ -e /usr/include/stdio.h ] || echo libc6-dev
+	[ "$purpose" = kernels ] || return 0
+	lacking_programs <<-PROGRAMS
+		qemu-system-x86_64 qemu-system-x86
+		modprobe kmod
+		depmod kmod
+		xz xz-utils
+		file file
+	PROGRAMS
+	# Debian's other busybox finds no libraries in a system that is nothing but busybox.
+	if ! program=$(command -v busybox) || ldd "$program" >/dev/null 2>&1; then
+		echo busybox-static
+	fi
+}
+
+# Of lines with a program and its package, the packages of the programs that are not here.
+lacking_programs() {
+	while read -r program package; do
+		command -v "$program" >/dev/null || echo "$package"
+	done
 }
 
 # What a person has to install, and under which names.
@@ -53,6 +72,10 @@ name_packages() {
 	echo "estats: this system lacks what Debian has in $1" >&2
 	if command -v apt-get >/dev/null; then
 		echo "  As root: apt-get install $1, or call make as root." >&2
+		exit 1
+	fi
+	if [ "$purpose" = kernels ]; then
+		echo "  The kernels are Debian's, and so must be the system that boots them." >&2
 		exit 1
 	fi
 	echo "  Install it as root and call make again. Other distributions call it" >&2
@@ -94,8 +117,8 @@ make_environment() {
 	}
 	# The packages of another place, Python or pyproject.toml do not count.
 	wanted="$PWD $("$python" -V) $(cksum <pyproject.toml)"
-	for stamp in ".venv/$purpose.stamp" .venv/test.stamp; do
-		[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+	for made in "$purpose" $larger; do
+		[ "$(cat ".venv/$made.stamp" 2>/dev/null)" != "$wanted" ] || return 0
 	done
 	echo "estats: making .venv" >&2
 	"$python" -m venv --system-site-packages .venv

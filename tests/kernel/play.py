@@ -1,6 +1,9 @@
 """A script, the kernel's socket at the other end, and what the database says of it."""
 
+import json
 from itertools import count
+
+import pytest
 
 from tests.kernel.collecting import Collector, Row
 from tests.kernel.script import ACK, SYN, Script, Segment, Wire, mss
@@ -59,6 +62,13 @@ class Play:
         return self._database.latest(self.cookie)
 
     def check(self, **expected: object) -> None:
-        """Compare, once everything up to now is in the database."""
+        """Compare, once everything up to now is in the database.
+
+        What this kernel has no hook for is left out; test_available.py sees to it that no more is.
+        """
         self._database.catch_up()
-        agree("packet script", self.row(), expected)
+        unavailable = json.loads(self._database.value("SELECT unavailable FROM run"))
+        answers = {name: value for name, value in expected.items() if name not in unavailable}
+        if not answers:
+            pytest.skip(unavailable[next(iter(expected))])
+        agree("packet script", self.row(), answers)

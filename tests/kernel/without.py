@@ -14,8 +14,8 @@ HIDDEN = frozenset(os.environ.get("ESTATS_TEST_HIDDEN", "").split(","))
 _arguments_of = Btf.arguments_of
 
 
-def _seen(btf: Btf, tracepoint: str) -> int | None:
-    return None if tracepoint in HIDDEN else _arguments_of(btf, tracepoint)
+def _seen(self: Btf, tracepoint: str) -> int | None:
+    return None if tracepoint in HIDDEN else _arguments_of(self, tracepoint)
 
 
 if __name__ == "__main__":

@@ -131,14 +131,18 @@ static __always_inline void estats_closed(struct tcp_sock *tp, struct estats_soc
 	s->life = ESTATS_LIFE_CLOSED;
 }
 
-/* connect() is process context; softirq's current is never asked. */
+/* connect() is process context; softirq's current is never asked. Further subflows
+ * of MPTCP, which is a ULP from the start, are connected by a worker of the kernel.
+ */
 static __always_inline void estats_connecting(struct sock *sk, struct tcp_sock *tp)
 {
 	struct estats_socket *s = estats_open(sk, tp, ESTATS_FLAG_ACTIVE);
 
 	if (!s || s->life == ESTATS_LIFE_IGNORED)
 		return;
-	estats_own(s);
+	if (!tp->inet_conn.icsk_ulp_ops ||
+	    !(bpf_get_current_task_btf()->flags & ESTATS_PF_KTHREAD))
+		estats_own(s);
 	estats_decide(tp, s);
 }
 

@@ -36,6 +36,7 @@
 #define ESTATS_PACING_NEEDED		1	/* sock.sk_pacing_status */
 #define ESTATS_TIMER_TLP		5	/* icsk_pending: ICSK_TIME_LOSS_PROBE */
 #define ESTATS_TOS_CE			3
+#define ESTATS_PF_KTHREAD		0x00200000	/* bit of task_struct.flags */
 
 enum estats_ca_state { ESTATS_CA_OPEN, ESTATS_CA_DISORDER, ESTATS_CA_CWR, ESTATS_CA_RECOVERY,
 		       ESTATS_CA_LOSS };

@@ -169,6 +169,17 @@ static __always_inline void estats_catch_up(struct estats_socket *s, struct tcp_
 		estats_note_state(s, tp, s->shadow.ca_state, state);
 }
 
+/* What the segments up to now have done, under the lock. */
+static __always_inline void estats_acknowledged(struct estats_socket *s, struct tcp_sock *tp)
+{
+	estats_look(s, tp);
+	estats_catch_up(s, tp);
+	estats_note_undo(s, tp);
+	estats_note_growth(s, tp);
+	estats_note_lost(s, tp);
+	estats_limits_acked(s, tp);
+}
+
 /* The old state is in the socket still; the window is cut already for Loss only. */
 int on_tcp_cong_state_set(u64 *ctx)
 {
@@ -224,6 +235,33 @@ int on_tcp_retransmit_skb(u64 *ctx)
 	return 0;
 }
 
+/* One end has sent its FIN: the other's acknowledgements pass no tcp_probe. */
+static __always_inline bool estats_is_closing(struct sock *sk)
+{
+	u8 state = sk->__sk_common.skc_state;
+
+	return state == ESTATS_TCP_CLOSE_WAIT || state == ESTATS_TCP_FIN_WAIT1 ||
+	       state == ESTATS_TCP_LAST_ACK || state == ESTATS_TCP_CLOSING;
+}
+
+/* A bare acknowledgement of a closing connection is dropped, for no reason, once
+ * it has been processed, the lock still held.
+ */
+static __always_inline void estats_consumed(struct sock *sk)
+{
+	struct estats_socket *s;
+	struct tcp_sock *tp;
+
+	if (!estats_is_closing(sk))
+		return;
+	s = sockets.sk_storage_get(sk, 0, 0);
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || !estats_is_live(s) || !s->handshaken)
+		return;
+	estats_acknowledged(s, tp);
+	s->dirty = 1;
+}
+
 /* A segment that was received for a socket and dropped for failing a test. */
 int on_kfree_skb(u64 *ctx)
 {
@@ -231,7 +269,11 @@ int on_kfree_skb(u64 *ctx)
 	u32 reason = estats_soft_error(ctx[2]);
 	struct estats_socket *s;
 
-	if (!reason || !sk)
+	if (!sk)
+		return 0;
+	if (ctx[2] == ESTATS_DROP_NOT_SPECIFIED)
+		estats_consumed(sk);
+	if (!reason)
 		return 0;
 	s = sockets.sk_storage_get(sk, 0, 0);
 	if (!estats_is_live(s))

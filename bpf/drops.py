@@ -36,14 +36,16 @@ SOFT_ERRORS: Final = {
 
 
 def c_source(btf: Btf) -> str:
-    """The function that the program on kfree_skb asks; 0 is no soft error."""
+    """What the program on kfree_skb asks: whether it is a soft error (0: no), or no drop at all."""
     numbers = btf.enumerators("skb_drop_reason")
+    unspecified = numbers.get("SKB_DROP_REASON_NOT_SPECIFIED", 0)
     cases = "".join(
         f"\tcase {numbers[name]}: return {code};\n"
         for reason, code in SOFT_ERRORS.items()
         if (name := f"SKB_DROP_REASON_{reason}") in numbers
     )
     return (
+        f"\n#define ESTATS_DROP_NOT_SPECIFIED\t{unspecified}\n"
         "\nstatic __always_inline u32 estats_soft_error(u32 reason)\n"
         f"{{\n\tswitch (reason) {{\n{cases}\t}}\n\treturn 0;\n}}\n"
     )

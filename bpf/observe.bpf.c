@@ -80,7 +80,8 @@ static __always_inline void estats_note_past(struct estats_socket *s, struct tcp
 /*
  * The kernel keeps the smoothed RTT, not the samples. One ACK changes it once,
  * srtt += m - (srtt >> 3), so the sample m can be computed back. A sample that
- * changes neither srtt nor mdev is not seen.
+ * changes neither srtt nor mdev is not seen. Where several ACKs came between two
+ * looks it may come out below zero: then the mean is all that can be told.
  */
 static __always_inline void estats_observe_rtt(struct estats_seen *n, struct tcp_sock *tp)
 {
@@ -89,6 +90,8 @@ static __always_inline void estats_observe_rtt(struct estats_seen *n, struct tcp
 	if (srtt == n->srtt && mdev == n->mdev)
 		return;
 	sample = n->srtt ? srtt - n->srtt + (n->srtt >> 3) : srtt >> 3;
+	if ((s32)sample < 0)
+		sample = srtt >> 3;
 	n->srtt = srtt;
 	n->mdev = mdev;
 	if (!srtt)

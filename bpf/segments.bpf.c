@@ -19,12 +19,7 @@ int on_tcp_probe(u64 *ctx)
 	s = estats_meet(sk, tp);
 	if (!estats_is_live(s))
 		return 0;
-	estats_look(s, tp);
-	estats_catch_up(s, tp);
-	estats_note_undo(s, tp);
-	estats_note_growth(s, tp);
-	estats_note_lost(s, tp);
-	estats_limits_acked(s, tp);
+	estats_acknowledged(s, tp);
 	s->seen.reasm_max = estats_max(s->seen.reasm_max, estats_reasm(tp));
 	/* In order, the segment in hand is queued before anyone can look again. */
 	if (cb->seq == tp->rcv_nxt)
@@ -327,6 +322,19 @@ static __always_inline void estats_note_sent(struct estats_socket *s, struct tcp
 	h->acked_out = 1;
 }
 
+/* While a connection closes no tcp_probe will look before the next acknowledgement
+ * is processed, so the marks are those with this segment.
+ */
+static __always_inline void estats_look_ahead(struct estats_socket *s, struct tcp_sock *tp,
+					      u32 seq, u32 octets)
+{
+	estats_look(s, tp);
+	if (seq != tp->snd_nxt)
+		return;
+	s->seen.pipe_max = estats_max(s->seen.pipe_max, estats_pipe(tp) + octets);
+	s->seen.retx_max = estats_max(s->seen.retx_max, seq + octets - tp->snd_una);
+}
+
 /* What goes out and the queue behind it, under the lock. */
 int on_egress(struct __sk_buff *skb)
 {
@@ -357,6 +365,8 @@ int on_egress(struct __sk_buff *skb)
 		s->seen.have |= ESTATS_HAVE_RWIN_SENT;
 	}
 	estats_catch_up(s, tp);
+	if (s->handshaken && estats_is_closing(estats_sock(tp)))
+		estats_look_ahead(s, tp, bpf_ntohl(th->seq), ip.octets);
 	estats_note_undo(s, tp);	/* before a timeout or a recovery starts the next episode */
 	if (!th->rst && !th->syn) {
 		estats_note_sent(s, tp, skb, th, ip.header, ip.octets);

@@ -17,6 +17,7 @@ from tests.kernel.collecting import Collector
 from tests.kernel.leftovers import left_for_good
 from tests.kernel.net import Net, network
 from tests.kernel.play import Play
+from tests.kernel.relay import Relay, Weather, relayed
 from tests.kernel.script import Wire, wire
 from tests.kernel.traffic import Pair, pair
 from tests.kernel.validation import SESSION, grouped
@@ -106,3 +107,18 @@ def play(link: Wire, collector: Collector) -> Iterator[Play]:
     finally:
         one.script.reset()
         one.host.stop()
+
+
+@pytest.fixture(scope="module")
+def detour(nothing_is_left_behind: None) -> Iterator[tuple[Net, Relay]]:
+    """Two hosts with a relay between them, for all tests of a module."""
+    with relayed() as (made, relay):
+        yield made, relay
+
+
+@pytest.fixture
+def relay(detour: tuple[Net, Relay]) -> Iterator[Relay]:
+    """The relay; its weather is fine before and after a test."""
+    detour[1].weather(Weather())
+    yield detour[1]
+    detour[1].weather(Weather())

@@ -11,15 +11,20 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 SO_COOKIE = 57
 SO_MAX_PACING_RATE = 47
-CONGESTION = b"cubic"  # whatever the host prefers; a namespace has no say in it by sysctl
+CONGESTION = "cubic"  # whatever the host prefers; a namespace has no say in it by sysctl
 TCP_INFO_BYTES = 512  # more than any kernel fills: the length it returns is the true one
 TCP_CLOSE = 7
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
+SOL_MPTCP, MPTCP_TCPINFO, MPTCP_SUBFLOW_ADDRS = 284, 2, 3
+SOCKADDR_BYTES = 128
+
+Options = Sequence[tuple[int, int, int | bytes]]
 
 
 def exactly(sock: socket.socket, size: int) -> None:
@@ -31,29 +36,60 @@ def exactly(sock: socket.socket, size: int) -> None:
         size -= len(data)
 
 
-def stream_socket(address: str) -> socket.socket:
-    """A TCP socket for this kind of address."""
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION)
-    return sock
+def family_of(address: str) -> socket.AddressFamily:
+    """The kind of an address."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def each_subflow(sock: socket.socket, name: int, size: int) -> list[bytes]:
+    """An option that MPTCP answers for each subflow, in at most so many octets."""
+    head = struct.Struct("=IIII")  # its own size, subflows, octets for each: the kernel's, ours
+    room = ctypes.create_string_buffer(head.pack(head.size, 0, 0, size), head.size + 8 * size)
+    length = ctypes.c_uint(len(room))  # Python's own getsockopt passes nothing in
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.getsockopt(sock.fileno(), SOL_MPTCP, name, room, ctypes.byref(length)):
+        raise OSError(ctypes.get_errno(), "no subflows to be asked")
+    _, count, _, given = head.unpack_from(room.raw)
+    starts = range(head.size, head.size + count * given, given)
+    return [room.raw[at : at + given] for at in starts]
+
+
+def port_of(sockaddr: bytes) -> int:
+    """The port in a sockaddr of either family."""
+    return int.from_bytes(sockaddr[2:4], "big")
 
 
 class Peer:
     """The sockets of one end, and what may be done with all of them at once."""
 
     def __init__(self) -> None:
-        """No socket yet."""
+        """No socket yet, and nothing special about those to come."""
         self.sockets: list[socket.socket] = []
         self.listener: socket.socket | None = None
+        self.prepare()
 
-    def listen(self, address: str, port: int, dual: bool = False) -> None:
+    def prepare(
+        self, congestion: str = CONGESTION, protocol: int = 0, options: Options = ()
+    ) -> None:
+        """What sockets made from now on are like; options are level, name and value."""
+        self.protocol = protocol
+        self.options = [(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode()), *options]
+
+    def stream_socket(self, address: str) -> socket.socket:
+        """A socket as prepared, for this kind of address."""
+        sock = socket.socket(family_of(address), socket.SOCK_STREAM, self.protocol)
+        for option in self.options:
+            sock.setsockopt(*option)
+        return sock
+
+    def listen(self, address: str, port: int, dual: bool = False, backlog: int = 4096) -> None:
         """Listen; ``dual`` also takes IPv4 on the IPv6 socket, as v4-mapped."""
-        self.listener = stream_socket(address)
+        self.listener = self.stream_socket(address)
         if ":" in address:
             self.listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind((address, port))
-        self.listener.listen(4096)
+        self.listener.listen(backlog)
 
     def accept(self, count: int) -> None:
         """Take this many connections from the listener."""
@@ -66,19 +102,39 @@ class Peer:
     def connect(self, address: str, port: int, count: int = 1) -> None:
         """Open this many connections; a v4-mapped address makes IPv6 sockets that speak IPv4."""
         for _ in range(count):
-            sock = stream_socket(address)
+            sock = self.stream_socket(address)
             sock.connect((address, port))
             self.sockets.append(sock)
 
     def attempt(self, address: str, port: int) -> dict[str, Any]:
         """Try to connect, and say how that ended: the socket as it was, and its errno."""
-        with stream_socket(address) as sock:
+        with self.stream_socket(address) as sock:
             code = sock.connect_ex((address, port))
             return {"errno": code, "socket": self.describe(sock)}
 
+    def abandon(self, address: str, port: int) -> dict[str, Any]:
+        """Begin to connect and close before there is an answer: the socket as it was."""
+        with self.stream_socket(address) as sock:
+            sock.setblocking(False)
+            sock.connect_ex((address, port))
+            return self.describe(sock)
+
+    def meet(self, address: str, port: int) -> None:
+        """Connect from a port to the same port of a peer that does likewise."""
+        sock = self.stream_socket(address)
+        sock.bind(("", port))
+        sock.connect((address, port))
+        self.sockets.append(sock)
+
+    def connect_with_data(self, address: str, port: int, size: int) -> None:
+        """Open a connection by Fast Open: these octets go into the SYN, if the kernel may."""
+        sock = self.stream_socket(address)
+        sock.sendto(bytes(size), socket.MSG_FASTOPEN, (address, port))
+        self.sockets.append(sock)
+
     def connect_again(self, address: str, port: int) -> int:
         """Connect, disconnect and connect the same socket; its cookie is the answer."""
-        sock = stream_socket(address)
+        sock = self.stream_socket(address)
         sock.connect((address, port))
         disconnect = struct.pack("=H14x", socket.AF_UNSPEC)  # Python's own connect knows no such
         ctypes.CDLL(None).connect(sock.fileno(), disconnect, len(disconnect))
@@ -129,7 +185,7 @@ class Peer:
     def call(self, address: str, port: int, count: int) -> None:
         """Make short connections one after another: connect, one octet, close."""
         for _ in range(count):
-            with stream_socket(address) as sock:
+            with self.stream_socket(address) as sock:
                 sock.connect((address, port))
                 sock.sendall(b"x")
                 sock.shutdown(socket.SHUT_WR)
@@ -187,6 +243,16 @@ class Peer:
     def witness(self) -> list[dict[str, Any]]:
         """What the kernel says about all connections now."""
         return [self.describe(sock) for sock in self.sockets]
+
+    def subflows(self) -> list[dict[str, Any]]:
+        """Local and remote port and TCP_INFO of each subflow of the only MPTCP connection."""
+        (sock,) = self.sockets
+        infos = each_subflow(sock, MPTCP_TCPINFO, TCP_INFO_BYTES)
+        addresses = each_subflow(sock, MPTCP_SUBFLOW_ADDRS, 2 * SOCKADDR_BYTES)
+        return [
+            {"info": info.hex(), "ports": [port_of(ends), port_of(ends[SOCKADDR_BYTES:])]}
+            for info, ends in zip(infos, addresses, strict=True)
+        ]
 
     def tuples(self) -> list[list[Any]]:
         """Local and remote address and port of all connections, while they are connected."""

@@ -71,7 +71,8 @@ def main(asked: list[str]) -> int:
     told = [r for r in reports if r]
     faults = [fault for r in told for fault in r.faults]
     faults += ["a kernel was not examined to the end"] * (len(told) < len(reports))
-    print(*faults, sep="\n")
+    for line in (*(f"{r.kernel}: examined in {r.seconds} s" for r in told), *faults):
+        print(line)
     if not asked and len(told) == len(reports):
         (DOCS / "kernels.md").write_text(page(told))
         (DOCS / "kernels.json").write_text(json.dumps([asdict(r) for r in told], indent=1) + "\n")

@@ -27,7 +27,7 @@ TESTS: Final = (
     f"{_WITNESS}the_final_row_is_the_last_word_of_the_kernel",
     f"{_WITNESS}the_last_acknowledgement_after_a_pause_is_not_forgotten",
     f"{_WITNESS}retransmissions_add_up_to_the_sum_the_namespace_keeps",
-    "tests/kernel/test_backfill.py",
+    "tests/kernel/test_backfill.py::test_connections_from_before_are_there_with_the_kernels_totals",
     "tests/kernel/test_scripts.py",
 )
 

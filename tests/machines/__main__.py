@@ -44,7 +44,7 @@ def _booted(series: str) -> Callable[[Path], str]:
 
 
 def examined(series: str) -> Report | None:
-    """One kernel's report; None, and its last words on stderr, if it did not come so far."""
+    """One kernel's report, or None if it did not come so far; its last words if it went wrong."""
     print(f"examining {series} …", file=sys.stderr)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="estats-findings-") as name:
@@ -67,7 +67,12 @@ def main(asked: list[str]) -> int:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         print("make kernels wants root, and Debian's packages", file=sys.stderr)
         return 3
-    reports = [examined(series) for series in asked or (*SERIES, "here")]
+    subprocess.run(["apt-get", "-qq", "update"], check=True)
+    try:
+        reports = [examined(series) for series in asked or (*SERIES, "here")]
+    except LookupError as e:
+        print(e, file=sys.stderr)
+        return 3
     told = [r for r in reports if r]
     faults = [fault for r in told for fault in r.faults]
     faults += ["a kernel was not examined to the end"] * (len(told) < len(reports))

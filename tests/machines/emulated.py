@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,17 +33,12 @@ def examine(kernel: Kernel, folder: Path) -> None:
     # depmod and modprobe are not on everybody's path.
     paths = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     with (folder / "console.txt").open("w") as console:
-        machine = subprocess.Popen(
+        subprocess.run(
             ["nice", "-n", "10", *command(kernel, folder)],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
             env={**os.environ, "PATH": paths, "TMPDIR": str(kernel.root)},
-            start_new_session=True,
+            timeout=PATIENCE,
+            check=False,  # the exit code is the emulator's
         )
-        try:
-            machine.wait(PATIENCE)
-        finally:
-            if machine.poll() is None:
-                os.killpg(machine.pid, signal.SIGKILL)
-                machine.wait()

@@ -203,8 +203,10 @@ int on_tcp_cong_state_set(u64 *ctx)
 
 /*
  * The kernel counts a retransmission lost when it marks it so, where no hook is:
- * here it is counted when the same segment is sent once more. A tail loss probe
- * sends again what was not lost.
+ * here it is counted when the same segment is sent once more. One that is
+ * acknowledged before is missed, and no field tells: tcp_sock.lost has the first
+ * marks too, and what leaves lost_out with an ACK may or may not have been sent
+ * again. A tail loss probe sends again what was not lost.
  */
 int on_tcp_retransmit_skb(u64 *ctx)
 {
@@ -217,6 +219,10 @@ int on_tcp_retransmit_skb(u64 *ctx)
 	u32 segments;
 	u8 *was_probe, is_probe;
 
+#if ESTATS_HOOK_on_tcp_retransmit_skb >= 3
+	if ((s32)ctx[2])	/* it did not leave; older kernels do not tell of those */
+		return 0;
+#endif
 	s = sockets.sk_storage_get(sk, 0, 0);
 	if (!estats_is_live(s))
 		return 0;

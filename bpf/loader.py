@@ -210,7 +210,7 @@ def _load_here(request: Request) -> Loaded:
         "ESTATS_TABLES": sum(1 << i for i, t in enumerate(SAMPLED) if t in request.tables),
         "ESTATS_RETRANSMITTED_MAX": _RETRANSMITTED_MAX,
         "ESTATS_RTT_THRESHOLD_US": request.rtt_threshold_us,
-        **{f"ESTATS_HOOK_{probe.function}": 1 for probe in probes},
+        **{f"ESTATS_HOOK_{p.function}": btf.arguments_of(p.target) or 1 for p in probes},
     }
     module = _compile(btf, source(request.filters, btf), defines)
     rings = _make_rings(module, online, request.shards, size)

@@ -181,6 +181,14 @@ def test_a_segment_out_of_its_window_is_a_soft_error(
     play.check(SoftErrors=1, SoftErrorReason=reason, HCThruOctetsReceived=0)
 
 
+def test_a_keepalive_is_a_soft_error_as_the_rfc_has_it(play: Play) -> None:
+    """It asks by an octet that was taken already: below the window, which is normal for it."""
+    script = play.open()
+    script.send(seq=script.seq - 1)
+    script.send(seq=script.seq - 1, payload=b"?")
+    play.check(SoftErrors=2, SoftErrorReason=1, DupAcksIn=0, HCThruOctetsReceived=0)
+
+
 def test_an_old_timestamp_is_a_soft_error(play: Play) -> None:
     """PAWS drops the segment."""
     script = play.open(PLAIN + stamps(1_000_000, 0))

@@ -686,7 +686,7 @@ CATALOGUE: Final = (
              summary="Which consistency test failed last."),
     Variable(id=124, table=Table.STACK, name="SlowStart", rfc="tcpEStatsStackSlowStart", web10g=True, syntax="counter32", bits=32,
              unit="increases", kind=Kind.COUNTER, op=Op.SET, status=Status.COLLECTED,
-             exactness="approximation: net change per ACK, shown with the next event; ESTABLISHED only; not meaningful for BBR",
+             exactness="approximation: net change per ACK; ESTABLISHED only; not meaningful for BBR",
              source="per-ACK change of tcp_sock.snd_cwnd between two tcp_probe snapshots, no undo, icsk_ca_state not CWR/Recovery, previous snd_cwnd < snd_ssthresh",
              summary="Number of times slow start raised the congestion window."),
     Variable(id=125, table=Table.STACK, name="CongAvoid", rfc="tcpEStatsStackCongAvoid", web10g=True, syntax="counter32", bits=32,

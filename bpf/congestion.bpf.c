@@ -60,26 +60,17 @@ static __always_inline void estats_look(struct estats_socket *s, struct tcp_sock
 	}
 }
 
-/*
- * One call for each ACK: its net effect on the window. CWR and Recovery reduce
- * step by step, which is their own business; a signal since the last look
- * clears shadow.cwnd.
- */
+/* One call for each ACK. */
 static __always_inline void estats_note_growth(struct estats_socket *s, struct tcp_sock *tp)
 {
-	u32 before = s->shadow.cwnd, ssthresh = s->shadow.ssthresh, cwnd = tp->snd_cwnd;
-	u8 state = tp->inet_conn.icsk_ca_state;
+	u32 before = s->shadow.cwnd, ssthresh = s->shadow.ssthresh;
+	u8 state = tp->inet_conn.icsk_ca_state, growth = estats_growth(s, tp);
 
-	s->shadow.cwnd = state == ESTATS_CA_CWR || state == ESTATS_CA_RECOVERY ? 0 : cwnd;
-	s->shadow.ssthresh = tp->snd_ssthresh;
-	if (!before || !s->shadow.cwnd || cwnd == before)
-		return;
-	if (cwnd > before) {
-		if (before < ssthresh)
-			s->events.slow_start++;
-		else
-			s->events.cong_avoid++;
-	} else if (state <= ESTATS_CA_DISORDER) {
+	if (growth == ESTATS_GROWTH_SLOW_START)
+		s->events.slow_start++;
+	if (growth == ESTATS_GROWTH_AVOIDANCE)
+		s->events.cong_avoid++;
+	if (growth == ESTATS_GROWTH_REDUCTION) {
 		s->events.other_reductions++;
 		/* Window validation sets the threshold to three quarters of the old window,
 		 * or leaves it higher, and is not for who controls the window alone (BBR).
@@ -88,6 +79,8 @@ static __always_inline void estats_note_growth(struct estats_socket *s, struct t
 		    tp->snd_ssthresh >= estats_max(ssthresh, (before >> 1) + (before >> 2)))
 			s->events.other_reductions_cv++;
 	}
+	s->shadow.cwnd = state == ESTATS_CA_CWR || state == ESTATS_CA_RECOVERY ? 0 : tp->snd_cwnd;
+	s->shadow.ssthresh = tp->snd_ssthresh;
 }
 
 static __always_inline void estats_signal(struct estats_socket *s, struct tcp_sock *tp, u32 cwnd)

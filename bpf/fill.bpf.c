@@ -309,8 +309,9 @@ static __always_inline void estats_fill_stack_events(struct estats_stack *b, str
 						     struct estats_socket *s)
 {
 	struct estats_events *e = &s->events;
-	/* Not noted yet: an undo by D-SACK and what RACK marks show after the last hook. */
+	/* Not noted yet: what the last ACK did shows after the last hook. */
 	bool undone = estats_is_undone(s, tp);
+	u8 growth = undone ? ESTATS_GROWTH_NONE : estats_growth(s, tp);
 
 	ESTATS_PUT(b, stack, dup_acks_in, e->dup_acks_in);
 	ESTATS_PUT(b, stack, sac_ks_rcvd, e->sacks_rcvd);
@@ -325,8 +326,10 @@ static __always_inline void estats_fill_stack_events(struct estats_stack *b, str
 	ESTATS_PUT(b, stack, spurious_rto_detected,
 		   e->spurious_rto + (undone && s->shadow.episode == ESTATS_CA_LOSS));
 	ESTATS_PUT(b, stack, cong_over_count, e->cong_over + (undone && tp->prior_ssthresh));
-	ESTATS_PUT(b, stack, slow_start, e->slow_start);
-	ESTATS_PUT(b, stack, cong_avoid, e->cong_avoid);
+	ESTATS_PUT(b, stack, slow_start,
+		   e->slow_start + (growth == ESTATS_GROWTH_SLOW_START));
+	ESTATS_PUT(b, stack, cong_avoid,
+		   e->cong_avoid + (growth == ESTATS_GROWTH_AVOIDANCE));
 	ESTATS_PUT(b, stack, other_reductions, e->other_reductions);
 	ESTATS_PUT(b, stack, send_stall, e->send_stall);
 #endif

@@ -163,3 +163,23 @@ static __always_inline bool estats_is_undone(struct estats_socket *s, struct tcp
 {
 	return s->handshaken && s->shadow.undo_marker && !tp->undo_marker;
 }
+
+enum estats_growth { ESTATS_GROWTH_NONE, ESTATS_GROWTH_SLOW_START, ESTATS_GROWTH_AVOIDANCE,
+		     ESTATS_GROWTH_REDUCTION };
+
+/*
+ * The net effect on the window of the one ACK since the last tcp_probe. CWR and
+ * Recovery reduce step by step, which is their own business; a signal since then
+ * has cleared shadow.cwnd.
+ */
+static __always_inline u8 estats_growth(struct estats_socket *s, struct tcp_sock *tp)
+{
+	u32 before = s->shadow.cwnd, cwnd = tp->snd_cwnd;
+	u8 state = tp->inet_conn.icsk_ca_state;
+
+	if (!before || cwnd == before || state == ESTATS_CA_CWR || state == ESTATS_CA_RECOVERY)
+		return ESTATS_GROWTH_NONE;
+	if (cwnd < before)
+		return state <= ESTATS_CA_DISORDER ? ESTATS_GROWTH_REDUCTION : ESTATS_GROWTH_NONE;
+	return before < s->shadow.ssthresh ? ESTATS_GROWTH_SLOW_START : ESTATS_GROWTH_AVOIDANCE;
+}

@@ -218,6 +218,17 @@ def test_window_updates_and_probes_are_no_duplicates(play: Play) -> None:
     play.check(DupAcksIn=0, NonRecovDA=0)
 
 
+def test_the_last_acknowledgement_before_a_silence_shows_its_growth(play: Play) -> None:
+    """Each acknowledgement of a full window in slow start raises it once; nothing comes after."""
+    script = play.open()
+    first = play.write(10)
+    script.ack = first + 5 * MSS
+    script.send()
+    script.ack = first + 10 * MSS
+    script.send()
+    play.check(SlowStart=2, CongAvoid=0, OtherReductions=0)
+
+
 def test_the_last_packets_header_is_shown(play: Play) -> None:
     """TTL and TOS are those of the last packet that came."""
     script = play.open()

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.kernel.capture import ACK, RST, SYN, Flow, Segment, capturing, segments
 from tests.kernel.collecting import Database, Row, until
 from tests.kernel.net import Host, Net
+from tests.kernel.netstat import Sums
 from tests.kernel.tcp_info import Witness, comparable, expected
 from tests.kernel.traffic import Pair, Peer
 from tests.kernel.validation import agree
@@ -103,3 +104,15 @@ def capturing_both(net: Net, folder: Path, port: int) -> Iterator[Mapping[Host, 
         for host, file in files.items():
             both.enter_context(capturing(host, file, port))
         yield files
+
+
+def agree_with_namespace(*ends: Sums) -> None:
+    """Compare the sums of what a host's counters of TCP know: recoveries, timeouts, duplicates."""
+    for end in ends:
+        kernels = {
+            "FastRetran": end.kernel("TCPSackRecovery", "TCPRenoRecovery"),
+            "Timeouts + SubsequentTimeouts": end.kernel("TCPTimeouts"),
+            "DSACKDups": end.kernel("TCPDSACKRecvSegs"),
+        }
+        names = {term for name in kernels for term in name.split(" + ")}
+        agree("namespace counters", {name: end.ours(name) for name in names}, kernels)

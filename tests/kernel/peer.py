@@ -20,6 +20,7 @@ SO_MAX_PACING_RATE = 47
 CONGESTION = "cubic"  # whatever the host prefers; a namespace has no say in it by sysctl
 TCP_INFO_BYTES = 512  # more than any kernel fills: the length it returns is the true one
 TCP_CLOSE = 7
+MUCH = 4 << 20  # octets in one call
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
 SOL_MPTCP, MPTCP_TCPINFO, MPTCP_SUBFLOW_ADDRS = 284, 2, 3
 SOCKADDR_BYTES = 128
@@ -181,6 +182,20 @@ class Peer:
         """Let all connections send no more than this in a second."""
         for sock in self.sockets:
             sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, octets)
+
+    def pour(self, size: int) -> None:
+        """Write very much to the only connection."""
+        (sock,) = self.sockets
+        data = memoryview(bytes(MUCH))
+        while size:
+            size -= sock.send(data[: min(size, MUCH)])
+
+    def swallow(self, size: int) -> None:
+        """Read what ``pour`` writes."""
+        (sock,) = self.sockets
+        room = bytearray(MUCH)
+        while size:
+            size -= sock.recv_into(room, min(size, MUCH))
 
     def call(self, address: str, port: int, count: int) -> None:
         """Make short connections one after another: connect, one octet, close."""

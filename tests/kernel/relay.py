@@ -26,6 +26,7 @@ _OFFLOADS: Final = ("rx", "tx", "sg", "tso", "gso", "gro")
 _BUFFER_OCTETS: Final = 16 << 20
 _SO_RCVBUFFORCE: Final = 33
 _IPV4, _TOS, _PROTOCOL, _CHECKSUM, _PAYLOAD = 14, 15, 23, 24, 34  # offsets in an Ethernet frame
+_NEXT_HEADER: Final = 20
 _CE: Final = 3
 
 
@@ -37,6 +38,7 @@ class Weather:
     lose: int = 0
     late: int = 0
     late_ms: float = 0  # so much later than the rest, which overtakes it
+    twice: int = 0
     mark: int = 0  # of the packets that may be marked: CE instead of ECT
     held: bool = False  # nothing comes through until it is false again; nothing is lost
 
@@ -97,12 +99,17 @@ def _join(host: Host, middle: Host, link: str) -> None:
 
 
 def _is_tcp(frame: bytes) -> bool:
-    """Whether this is TCP over IPv4; the tests that need the relay use no other."""
-    return frame[12:14] == b"\x08\x00" and frame[_PROTOCOL] == socket.IPPROTO_TCP
+    """Whether this is TCP, over IPv4 or, without extension headers, IPv6."""
+    if frame[12:14] == b"\x08\x00":
+        return frame[_PROTOCOL] == socket.IPPROTO_TCP
+    return frame[12:14] == b"\x86\xdd" and frame[_NEXT_HEADER] == socket.IPPROTO_TCP
 
 
 def marked(frame: bytes) -> bytes:
     """The frame with CE where it had ECT(0) or ECT(1), and its header's checksum made good."""
+    if frame[12:14] == b"\x86\xdd":
+        ecn = frame[_TOS] >> 4 & _CE
+        return frame[:_TOS] + bytes((frame[_TOS] | bool(ecn) * _CE << 4,)) + frame[_TOS + 1 :]
     if not frame[_TOS] & _CE:
         return frame
     changed = bytearray(frame)
@@ -138,8 +145,9 @@ class _Queue:
                 delay += weather.late_ms
             if self._falls(weather.mark):
                 frame = marked(frame)
-        entry = (time.monotonic() + delay / 1000, next(self._numbers), out, frame)
-        heapq.heappush(self._due, entry)
+        for _ in range(2 if _is_tcp(frame) and self._falls(weather.twice) else 1):
+            entry = (time.monotonic() + delay / 1000, next(self._numbers), out, frame)
+            heapq.heappush(self._due, entry)
 
     def give(self) -> None:
         """Send what is due."""

@@ -13,7 +13,7 @@ from tests.kernel.edges import agree_with_kernel, bulk, capturing_both, row_of, 
 from tests.kernel.net import Host, Net
 from tests.kernel.netstat import Sums
 from tests.kernel.relay import Relay, Weather
-from tests.kernel.script import ACK, FIN, Script, mss, wire
+from tests.kernel.script import ACK, FIN, RST, SYN, Script, Wire, mss
 from tests.kernel.test_limits import round_trips
 from tests.kernel.traffic import Pair, Peer
 from tests.kernel.validation import Tolerance, agree
@@ -161,11 +161,12 @@ def test_a_reset_ends_both_rows_with_all_that_passed(
         assert row["close_reason"] == ("aborted" if peer is breaker else "reset by peer")
 
 
-def test_what_comes_in_time_wait_changes_no_row(database: Database, tmp_path: Path) -> None:
+def test_what_comes_in_time_wait_changes_no_row(link: Wire, database: Database) -> None:
     """The connection is over: its row stays as it was at the last FIN, whatever is repeated."""
-    with wire() as link:
-        host = Peer(link.host, "kt-waiting")
-        script = Script(link, next(PORTS))
+    script = Script(link, next(PORTS))
+    flow = (script.to, script.port)
+    host = Peer(link.host, "kt-waiting")
+    try:
         host("listen", address=link.host.v4, port=script.to)
         host.tell("accept", count=1)
         script.open(mss(1000))
@@ -176,14 +177,30 @@ def test_what_comes_in_time_wait_changes_no_row(database: Database, tmp_path: Pa
         script.send(FIN | ACK)
         assert script.hear().ack == script.seq + 1
         database.catch_up()
-        before = row_of(database, link.host, (script.to, script.port))
+        before = row_of(database, link.host, flow)
         script.send(FIN | ACK)
         assert script.hear().ack == script.seq + 1, "answered for the connection"
         database.catch_up()
-        after = row_of(database, link.host, (script.to, script.port))
+    finally:
         host.stop()
     assert (before["State"], before["close_reason"]) == (TIME_WAIT, "closed")
-    assert after == before
+    assert row_of(database, link.host, flow) == before
+
+
+def test_a_request_that_is_taken_back_was_no_connection(link: Wire, database: Database) -> None:
+    """SYN, SYN-ACK, RST: nothing was established, so there is no row."""
+    script = Script(link, next(PORTS))
+    host = Peer(link.host, "kt-waiting")
+    try:
+        host("listen", address=link.host.v4, port=script.to)
+        script.send(SYN, ack=0)
+        answer = script.hear()
+        assert answer.flags & (SYN | ACK) == SYN | ACK
+        script.send(RST, seq=answer.ack)
+        database.catch_up()
+    finally:
+        host.stop()
+    assert not database.ask("SELECT * FROM connection WHERE LocalPort = ?", script.to)
 
 
 def test_a_connection_that_is_only_kept_alive_counts_its_probes(

@@ -11,7 +11,7 @@ from bpf.errors import EnvironmentLacksError
 from bpf.filters import Filters
 from bpf.loader import Loaded, Request, cgroup_root, is_available, load
 from bpf.probes import PROBES, Hook
-from bpf.variable import SAMPLED
+from bpf.variable import HISTORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def _hooks(btf: Btf) -> Iterator[Finding]:
 
 def _start() -> Finding:
     """Load everything for real, and let go of it."""
-    request = Request(tables=SAMPLED, shards=1, flush_us=1_000_000, filters=Filters())
+    request = Request(tables=HISTORIES, shards=1, flush_us=1_000_000, filters=Filters())
     try:
         loaded: Loaded = load(request)
     except EnvironmentLacksError as e:

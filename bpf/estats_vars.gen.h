@@ -11,7 +11,8 @@
 #define ESTATS_TABLE_APP	0x10
 #define ESTATS_TABLE_TUNE	0x20
 #define ESTATS_TABLE_EXTRAS	0x40
-#define ESTATS_TABLES_ALL	0x7f
+#define ESTATS_TABLE_LISTENER	0x80
+#define ESTATS_TABLES_ALL	0xff
 
 #ifndef ESTATS_TABLES
 #define ESTATS_TABLES	ESTATS_TABLES_ALL
@@ -205,6 +206,7 @@ enum estats_variable {
 	ESTATS_PERF_SND_LIM_TIME_PACE_US = 185,
 	ESTATS_PATH_PRE_CONG_SUM_RTT_US = 186,
 	ESTATS_PATH_POST_CONG_SUM_RTT_US = 187,
+	ESTATS_LISTENER_SOCKET_DROPS = 188,
 };
 
 enum estats_op {
@@ -253,6 +255,13 @@ struct estats_identity {
 	char comm[16];
 };
 _Static_assert(sizeof(struct estats_identity) == 96, "bpf/record.py: estats_identity");
+
+struct estats_listener_head {
+	u64 closed_ns;
+	u32 flags;
+	u32 address_type;
+};
+_Static_assert(sizeof(struct estats_listener_head) == 16, "bpf/record.py: estats_listener_head");
 
 #define ESTATS_BIT_global_lim_state_ts	0
 #define ESTATS_BIT_global_start_ts	1
@@ -543,6 +552,33 @@ struct estats_extras {
 };
 _Static_assert(sizeof(struct estats_extras) == 16, "bpf/record.py: estats_extras");
 
+#define ESTATS_BIT_listener_start_time	0
+#define ESTATS_BIT_listener_hc_syn_rcvd	1
+#define ESTATS_BIT_listener_hc_initial	2
+#define ESTATS_BIT_listener_hc_established	3
+#define ESTATS_BIT_listener_hc_accepted	4
+#define ESTATS_BIT_listener_hc_exceed_backlog	5
+#define ESTATS_BIT_listener_cur_conns	6
+#define ESTATS_BIT_listener_max_backlog	7
+#define ESTATS_BIT_listener_cur_backlog	8
+#define ESTATS_BIT_listener_cur_estab_backlog	9
+#define ESTATS_BIT_listener_socket_drops	10
+struct estats_listener {
+	u64 known;
+	u64 start_time;
+	u64 hc_syn_rcvd;
+	u64 hc_initial;
+	u64 hc_established;
+	u64 hc_accepted;
+	u64 hc_exceed_backlog;
+	u32 cur_conns;
+	u32 max_backlog;
+	u32 cur_backlog;
+	u32 cur_estab_backlog;
+	u32 socket_drops;
+};
+_Static_assert(sizeof(struct estats_listener) == 80, "bpf/record.py: estats_listener");
+
 struct estats_batch {
 	struct estats_head head;
 	struct estats_identity identity;
@@ -571,3 +607,10 @@ struct estats_batch {
 #if ESTATS_TABLES == ESTATS_TABLES_ALL
 _Static_assert(sizeof(struct estats_batch) == 792, "bpf/record.py: batch");
 #endif
+
+struct estats_listener_row {
+	struct estats_listener_head head;
+	struct estats_identity identity;
+	struct estats_listener listener;
+};
+_Static_assert(sizeof(struct estats_listener_row) == 192, "bpf/record.py: estats_listener_row");

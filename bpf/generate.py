@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import Final
 
 from bpf.catalogue import CATALOGUE, in_table, stored_in
-from bpf.record import HEAD, IDENTITY, Dtype, Flag, batch_dtype, block_dtype, known_bit
-from bpf.variable import SAMPLED, Op, Status, Table, Variable
+from bpf.record import (
+    HEAD,
+    IDENTITY,
+    LISTENER,
+    LISTENER_HEAD,
+    Dtype,
+    Flag,
+    batch_dtype,
+    block_dtype,
+    known_bit,
+)
+from bpf.variable import HISTORIES, SAMPLED, Op, Status, Table, Variable
 
 _PROJECT: Final = Path(__file__).resolve().parent.parent
 HEADER: Final = _PROJECT / "bpf" / "estats_vars.gen.h"
@@ -24,9 +34,8 @@ _NOTICE = "Made by `python -m bpf.generate` from bpf/catalogue.py and bpf/record
 _C_TYPES: Final = {"u8": "u64", "u4": "u32", "i4": "s32", "u2": "u16", "u1": "u8"}
 
 _STATUS_MEANINGS: Final = {
-    Status.COLLECTED: "read in the kernel and stored",
+    Status.COLLECTED: "read in the kernel, or known from the settings, and stored",
     Status.DERIVED: "computed by SQL from a collected one when it is read",
-    Status.PLANNED: "NULL: no program feeds it yet",
     Status.UNAVAILABLE: "NULL: a stock kernel cannot give it; its exactness says why",
 }
 
@@ -53,8 +62,12 @@ def header() -> str:
             "",
             *_struct("estats_identity", IDENTITY),
             "",
-            *(line for table in SAMPLED for line in _block(table)),
+            *_struct("estats_listener_head", LISTENER_HEAD),
+            "",
+            *(line for table in HISTORIES for line in _block(table)),
             *_batch(),
+            "",
+            *_listener(),
             "",
         ]
     )
@@ -62,9 +75,9 @@ def header() -> str:
 
 def _tables() -> Iterator[str]:
     """Masks are macros and not an enum: the preprocessor chooses the blocks by them."""
-    for number, table in enumerate(SAMPLED):
+    for number, table in enumerate(HISTORIES):
         yield f"#define ESTATS_TABLE_{table.name}\t{1 << number:#x}"
-    yield f"#define ESTATS_TABLES_ALL\t{(1 << len(SAMPLED)) - 1:#x}"
+    yield f"#define ESTATS_TABLES_ALL\t{(1 << len(HISTORIES)) - 1:#x}"
     yield ""
     yield "#ifndef ESTATS_TABLES"
     yield "#define ESTATS_TABLES\tESTATS_TABLES_ALL"
@@ -116,6 +129,19 @@ def _batch() -> Iterator[str]:
     size = batch_dtype().itemsize
     yield f'_Static_assert(sizeof(struct estats_batch) == {size}, "bpf/record.py: batch");'
     yield "#endif"
+
+
+def _listener() -> Iterator[str]:
+    yield "struct estats_listener_row {"
+    yield "\tstruct estats_listener_head head;"
+    yield "\tstruct estats_identity identity;"
+    yield "\tstruct estats_listener listener;"
+    yield "};"
+    size = LISTENER.itemsize
+    yield (
+        f"_Static_assert(sizeof(struct estats_listener_row) == {size},"
+        ' "bpf/record.py: estats_listener_row");'
+    )
 
 
 def reference() -> str:

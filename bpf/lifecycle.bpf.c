@@ -153,9 +153,14 @@ int on_inet_sock_set_state(u64 *ctx)
 	struct tcp_sock *tp;
 	struct estats_socket *s;
 
-	if (sk->sk_protocol != ESTATS_IPPROTO_TCP || state == ESTATS_TCP_LISTEN ||
-	    old_state == ESTATS_TCP_LISTEN)
+	if (sk->sk_protocol != ESTATS_IPPROTO_TCP)
 		return 0;
+	if (state == ESTATS_TCP_LISTEN || old_state == ESTATS_TCP_LISTEN) {
+#ifdef ESTATS_HOOK_on_listeners
+		estats_listener_changed(sk, state);
+#endif
+		return 0;
+	}
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
@@ -170,6 +175,9 @@ int on_inet_sock_set_state(u64 *ctx)
 		s = estats_open(sk, tp, ESTATS_FLAG_PASSIVE);
 	else
 		s = estats_meet(sk, tp);
+#ifdef ESTATS_HOOK_on_listeners
+	estats_child_changed(sk, tp, old_state, state);
+#endif
 	if (!s)
 		return 0;
 	estats_decide(tp, s);
@@ -197,6 +205,9 @@ int on_tcp_destroy_sock(u64 *ctx)
 	struct estats_socket *s = sockets.sk_storage_get(sk, 0, 0);
 	struct tcp_sock *tp;
 
+#ifdef ESTATS_HOOK_on_listeners
+	estats_listener_gone(sk);
+#endif
 	if (!estats_is_live(s))
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);

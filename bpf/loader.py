@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bpf import kernel_tree, syscall
 from bpf.btf import Btf, Kind
@@ -31,7 +31,7 @@ from bpf.filters import Filters
 from bpf.filters import c_source as filters_source
 from bpf.probes import PROBES, Hook, Probe
 from bpf.syscall import AttachType, ProgramType
-from bpf.variable import SAMPLED, Table
+from bpf.variable import HISTORIES, Table
 
 _HERE: Final = Path(__file__).resolve().parent
 #: One text, in this order: BCC makes programs only of what stands in the main file.
@@ -42,6 +42,7 @@ _SOURCES: Final = (
     "fill",
     "emit",
     "congestion",
+    "listeners",
     "lifecycle",
     "segments",
     "sweep",
@@ -53,6 +54,8 @@ _RING_BYTES_MIN: Final = 128 << 10
 _RING_BYTES_MAX: Final = 4 << 20
 _FINALS_MAX: Final = 8192
 _RETRANSMITTED_MAX: Final = 16384
+_LISTENERS_MAX: Final = 16384
+_REQUESTS_MAX: Final = 16384
 _CLONE_NEWNET: Final = 0x40000000
 _MAP_RINGBUF: Final = 27
 _PR_SET_PDEATHSIG: Final = 1
@@ -73,6 +76,16 @@ class Request:
     rtt_threshold_us: int = 100_000
 
 
+class ListenerFds(NamedTuple):
+    """``look`` is an iterator that gives a ``record.LISTENER`` of each listener.
+
+    ``closed`` maps cookie and start time, 8 octets each, to the last record of one that is no more.
+    """
+
+    look: int
+    closed: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """What is in the kernel now, as file descriptors; closing all of them takes it out again.
@@ -81,8 +94,9 @@ class Loaded:
     4 u64 for each ``cpu * shards + shard`` (lost, lost_finals, untracked, overflowed), fit for
     mmap. ``finals`` maps a connection's id to a final batch that found no room. ``links`` hold the
     programs, of which ``programs`` are those that the kernel may skip (``syscall.missed_runs``);
-    ``sweep`` and ``census`` are iterators for ``syscall.iterate``. ``unavailable`` maps a
-    variable to the reason why this kernel has none.
+    ``sweep`` and ``census`` are iterators for ``syscall.iterate``. ``listeners`` is None where
+    their table is masked out. ``unavailable`` maps a variable to the reason why this kernel has
+    none.
     """
 
     rings: Mapping[tuple[int, int], int]
@@ -94,6 +108,7 @@ class Loaded:
     programs: tuple[int, ...]
     sweep: int
     census: int
+    listeners: ListenerFds | None = None
     unavailable: Mapping[str, str]
     seconds: float
 
@@ -104,6 +119,7 @@ class Loaded:
             *self.programs,
             self.sweep,
             self.census,
+            *(self.listeners or ()),
             *self.rings.values(),
             self.counters,
             self.finals,
@@ -113,7 +129,8 @@ class Loaded:
     def keep_shard(self, shard: int) -> None:
         """In a worker: close what it needs no more, so that it does not hold the programs."""
         others = [fd for (_, owner), fd in self.rings.items() if owner != shard]
-        for fd in (*self.links, *self.programs, self.sweep, self.census, *others):
+        ours = (*self.links, *self.programs, self.sweep, self.census, *(self.listeners or ()))
+        for fd in (*ours, *others):
             os.close(fd)
 
 
@@ -207,8 +224,10 @@ def _load_here(request: Request) -> Loaded:
         "ESTATS_FLUSH_US": request.flush_us,
         "ESTATS_FINALS_MAX": _FINALS_MAX,
         "ESTATS_US_PER_JIFFY": 1_000_000 // _hz(),
-        "ESTATS_TABLES": sum(1 << i for i, t in enumerate(SAMPLED) if t in request.tables),
+        "ESTATS_TABLES": sum(1 << i for i, t in enumerate(HISTORIES) if t in request.tables),
         "ESTATS_RETRANSMITTED_MAX": _RETRANSMITTED_MAX,
+        "ESTATS_LISTENERS_MAX": _LISTENERS_MAX,
+        "ESTATS_REQUESTS_MAX": _REQUESTS_MAX,
         "ESTATS_RTT_THRESHOLD_US": request.rtt_threshold_us,
         **{f"ESTATS_HOOK_{p.function}": btf.arguments_of(p.target) or 1 for p in probes},
     }
@@ -225,11 +244,16 @@ def _load_here(request: Request) -> Loaded:
         finals=_map_fd(module, "finals"),
         sweep=links.pop("on_sweep"),
         census=links.pop("on_census"),
+        listeners=_listeners(module, links.pop("on_listeners", None)),
         links=tuple(links.values()),
         programs=tuple(fd for p, fd in programs.items() if p.hook is Hook.TRACEPOINT),
         unavailable=_unavailable(set(wanted) - set(probes)),
         seconds=time.monotonic() - started,
     )
+
+
+def _listeners(module: Any, look: int | None) -> ListenerFds | None:
+    return None if look is None else ListenerFds(look, _map_fd(module, "closed_listeners"))
 
 
 def is_available(probe: Probe, btf: Btf) -> bool:
@@ -327,14 +351,13 @@ def _make_rings(module: Any, cpus: list[int], shards: int, size: int) -> dict[tu
 
 def _attach(module: Any, programs: Mapping[Probe, int], cgroup: int) -> dict[str, int]:
     """The links of all programs, by function; called once none of them was refused."""
-    storage = _map_fd(module, "sockets")
     links: dict[str, int] = {}
     for probe, program in programs.items():
         try:
             if probe.hook is Hook.TRACEPOINT:
                 links[probe.function] = syscall.attach_tracepoint(program)
             elif probe.hook is Hook.ITERATOR:
-                over = storage if probe.target == "bpf_sk_storage_map" else None
+                over = _map_fd(module, probe.over) if probe.over else None
                 links[probe.function] = syscall.attach_iterator(program, over)
             else:
                 where = _cgroup_hook(probe)
@@ -424,6 +447,7 @@ def _send(channel: socket.socket, loaded: Loaded) -> None:
     """The facts as one JSON message, then the descriptors in messages of 128."""
     ring_keys = list(loaded.rings)
     single = [loaded.counters, loaded.finals, loaded.sweep, loaded.census]
+    single += loaded.listeners or ()
     fds = [*single, *loaded.links, *loaded.programs, *(loaded.rings[key] for key in ring_keys)]
     facts = {
         "rings": ring_keys,
@@ -431,6 +455,7 @@ def _send(channel: socket.socket, loaded: Loaded) -> None:
         "cpus": loaded.cpus,
         "links": len(loaded.links),
         "programs": len(loaded.programs),
+        "listeners": loaded.listeners is not None,
         "unavailable": dict(loaded.unavailable),
         "seconds": loaded.seconds,
         "fds": len(fds),
@@ -455,6 +480,7 @@ def _receive(channel: socket.socket) -> Loaded:
             raise EnvironmentLacksError("the loader of the kernel programs was killed")
         fds += received
     counters, finals, sweep, census, *rest = fds
+    listeners = ListenerFds(rest.pop(0), rest.pop(0)) if facts["listeners"] else None
     links, rest = rest[: facts["links"]], rest[facts["links"] :]
     programs, rings = rest[: facts["programs"]], rest[facts["programs"] :]
     return Loaded(
@@ -467,6 +493,7 @@ def _receive(channel: socket.socket) -> Loaded:
         programs=tuple(programs),
         sweep=sweep,
         census=census,
+        listeners=listeners,
         unavailable=facts["unavailable"],
         seconds=facts["seconds"],
     )

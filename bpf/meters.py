@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 
+from bpf.record import ENDPOINT
 from bpf.variable import Table
 
 METERS: Final[Mapping[str, str]] = {
@@ -18,7 +20,7 @@ METERS: Final[Mapping[str, str]] = {
     "ops": "Operands in those batches: one for each known variable.",
     "lost": "Batches the kernel could not send, for its ring was full.",
     "lost_finals": "Final batches lost for good; the connection is closed by a census.",
-    "untracked": "Connections for which the kernel had no memory for state: no row at all.",
+    "untracked": "Connections and listeners for which the kernel had no memory: no row at all.",
     "late": "Batches of a connection that arrived after its final one.",
     "merged": "Ticks that passed while an earlier snapshot was still being written.",
     "lag_us": "From the cut until all workers had drained up to it, in microseconds.",
@@ -30,12 +32,17 @@ METERS: Final[Mapping[str, str]] = {
 LATER_METERS: Final = frozenset({"missed"})
 
 
+def _no_endpoints() -> npt.NDArray[Any]:
+    return np.zeros(0, ENDPOINT)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What changed up to one cut in time, on its way to storage.
 
     ``cut_ns`` is CLOCK_MONOTONIC, ``taken_us`` the same moment in UTC microseconds.
-    ``connections`` has dtype ``record.CONNECTION``; ``rows[t]`` has dtype ``record.row_dtype(t)``.
+    ``connections`` has dtype ``record.CONNECTION``, ``endpoints`` ``record.ENDPOINT``; ``rows[t]``
+    has dtype ``record.row_dtype(t)``. ``host[t]`` are values of a table without rows, by name.
     """
 
     cut_ns: int
@@ -44,6 +51,8 @@ class Snapshot:
     meters: Mapping[str, int]
     connections: npt.NDArray[Any]
     rows: Mapping[Table, npt.NDArray[Any]] = field(default_factory=dict[Table, npt.NDArray[Any]])
+    endpoints: npt.NDArray[Any] = field(default_factory=_no_endpoints)
+    host: Mapping[Table, Mapping[str, int]] = field(default_factory=dict[Table, Mapping[str, int]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

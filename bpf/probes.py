@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from bpf.variable import SAMPLED, Table
+from bpf.variable import HISTORIES, SAMPLED, Table
 
 
 class Hook(Enum):
@@ -20,7 +20,8 @@ class Hook(Enum):
 class Probe:
     """One program: the C function ``function`` on ``target``.
 
-    ``tables`` are those that have variables from it alone: masked out, it is not attached.
+    An iterator over a map is ``over`` that one. ``tables`` are those that have variables from it
+    alone: masked out, it is not attached.
     ``since`` is the first kernel whose hook this is, for people; the kernel's BTF decides, also
     whether a tracepoint has as many ``arguments`` as are read. Where an optional one is missing,
     the variables that it ``feeds`` are NULL and those that it ``refines`` are seen at fewer
@@ -30,6 +31,7 @@ class Probe:
     function: str
     hook: Hook
     target: str = ""
+    over: str = ""
     tables: tuple[Table, ...] = SAMPLED
     since: str
     purpose: str
@@ -46,13 +48,15 @@ PROBES: Final = (
         function="on_inet_sock_set_state",
         hook=Hook.TRACEPOINT,
         target="inet_sock_set_state",
+        tables=HISTORIES,
         since="4.16",
-        purpose="connections appear and close; the final values",
+        purpose="connections and listeners appear and close; the final values",
     ),
     Probe(
         function="on_tcp_destroy_sock",
         hook=Hook.TRACEPOINT,
         target="tcp_destroy_sock",
+        tables=HISTORIES,
         since="4.16",
         purpose="the end of a socket: final values where the transition to CLOSE went unseen",
     ),
@@ -73,14 +77,14 @@ PROBES: Final = (
     Probe(
         function="on_ingress",
         hook=Hook.INGRESS,
-        tables=(Table.PERF, Table.PATH, Table.STACK),
+        tables=(Table.PERF, Table.PATH, Table.STACK, Table.LISTENER),
         since="4.10",
-        purpose="every packet received: octets, duplicate ACKs, SACKs, echoes, windows",
+        purpose="every packet received: octets, duplicate ACKs, SACKs, echoes, windows, SYNs",
     ),
     Probe(
         function="on_egress",
         hook=Hook.EGRESS,
-        tables=(Table.GLOBAL, Table.PERF, Table.PATH, Table.STACK, Table.APP),
+        tables=(Table.GLOBAL, Table.PERF, Table.PATH, Table.STACK, Table.APP, Table.LISTENER),
         since="4.10",
         purpose="every packet sent: SYNs, windows, duplicate ACKs, echoes, who limits the sender",
     ),
@@ -166,13 +170,16 @@ PROBES: Final = (
         function="on_backfill",
         hook=Hook.ITERATOR,
         target="tcp",
+        tables=HISTORIES,
         since="5.9",
-        purpose="connections that were open before the collector, once at start",
+        purpose="connections and listeners that are older than the collector, once at start",
     ),
     Probe(
         function="on_sweep",
         hook=Hook.ITERATOR,
         target="bpf_sk_storage_map",
+        over="sockets",
+        tables=HISTORIES,
         since="5.9",
         purpose="at each snapshot: what happened since a socket's last batch",
     ),
@@ -180,7 +187,18 @@ PROBES: Final = (
         function="on_census",
         hook=Hook.ITERATOR,
         target="bpf_sk_storage_map",
+        over="sockets",
+        tables=HISTORIES,
         since="5.9",
         purpose="after a final batch was lost: which connections still live",
+    ),
+    Probe(
+        function="on_listeners",
+        hook=Hook.ITERATOR,
+        target="bpf_sk_storage_map",
+        over="listening",
+        tables=(Table.LISTENER,),
+        since="5.9",
+        purpose="at each snapshot: the listeners, their counts and queues",
     ),
 )

@@ -97,10 +97,15 @@ def batch_dtype(tables: Collection[Table] = SAMPLED) -> Dtype:
     return np.dtype([("head", HEAD), ("identity", IDENTITY), *blocks])
 
 
+def key_of(table: Table) -> str:
+    """What a row of a table with a history is told apart by: ``connect_index``, mostly."""
+    return "listener_index" if table is Table.LISTENER else "connect_index"
+
+
 @cache
 def row_dtype(table: Table) -> Dtype:
-    """A changed row of a sampled table on its way to storage: whose it is, and its block."""
-    return np.dtype([("connect_index", "u8"), ("block", block_dtype(table))])
+    """A changed row of a table on its way to storage: whose it is, and its block."""
+    return np.dtype([(key_of(table), "u8"), ("block", block_dtype(table))])
 
 
 #: A new or changed connection on its way to storage. Wall-clock times are UTC microseconds;
@@ -116,5 +121,27 @@ CONNECTION: Dtype = np.dtype(
         ("old_state", "u1"),
         ("error", "u4"),
         ("lost", "u4"),
+    ]
+)
+
+#: ``closed_ns`` CLOCK_MONOTONIC ns, 0 while it listens; ``flags`` as of a batch: BACKFILL, OWNER,
+#: POLLED; ``address_type`` the RFC's: 0 takes IPv4 and IPv6, 1 IPv4 only, 2 IPv6 only.
+LISTENER_HEAD: Dtype = np.dtype([("closed_ns", "u8"), ("flags", "u4"), ("address_type", "u4")])
+
+#: A listening socket as the kernel programs tell it. Of the identity there are no remote address
+#: and port; ``start_ns`` is when it began to listen, or was found, and with ``cookie`` names it.
+LISTENER: Dtype = np.dtype(
+    [("head", LISTENER_HEAD), ("identity", IDENTITY), ("listener", block_dtype(Table.LISTENER))]
+)
+
+#: A new or changed listening socket on its way to storage; times as in ``CONNECTION``.
+ENDPOINT: Dtype = np.dtype(
+    [
+        ("listener_index", "u8"),
+        ("identity", IDENTITY),
+        ("opened_us", "u8"),
+        ("closed_us", "u8"),
+        ("flags", "u4"),
+        ("address_type", "u4"),
     ]
 )

@@ -249,6 +249,22 @@ static __always_inline void estats_note_received(struct estats_socket *s, struct
 	}
 }
 
+/* No connection that is wanted: a listener is told by one compare. */
+static __always_inline int estats_not_ours(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+#ifdef ESTATS_HOOK_on_listeners
+	struct estats_ip ip = {};
+	struct tcphdr *th;
+
+	if (sk->state != ESTATS_TCP_LISTEN)
+		return 1;
+	th = estats_parse(skb, &ip);
+	if (th)
+		estats_listener_segment(sk, th);
+#endif
+	return 1;
+}
+
 /* Before the socket's lock and before any validation: facts of the packet only. */
 int on_ingress(struct __sk_buff *skb)
 {
@@ -262,7 +278,7 @@ int on_ingress(struct __sk_buff *skb)
 		return 1;
 	s = sockets.sk_storage_get(sk, 0, 0);
 	if (!estats_is_live(s))
-		return 1;
+		return estats_not_ours(skb, sk);
 	tp = bpf_skc_to_tcp_sock(sk);
 	th = estats_parse(skb, &ip);
 	if (!tp || !th)
@@ -349,7 +365,7 @@ int on_egress(struct __sk_buff *skb)
 		return 1;
 	s = sockets.sk_storage_get(sk, 0, 0);
 	if (!estats_is_live(s))
-		return 1;
+		return estats_not_ours(skb, sk);
 	tp = bpf_skc_to_tcp_sock(sk);
 	th = estats_parse(skb, &ip);
 	if (!tp || !th)

@@ -22,6 +22,7 @@
 #define ESTATS_RB_AVAIL_DATA		0ULL
 #define ESTATS_MAP_MMAPABLE		1024	/* BPF_F_MMAPABLE */
 #define ESTATS_MAP_NO_PREALLOC		1	/* BPF_F_NO_PREALLOC */
+#define ESTATS_MAP_CLONE		512	/* BPF_F_CLONE */
 
 #define ESTATS_AF_INET6			10
 #define ESTATS_IPPROTO_TCP		6
@@ -211,6 +212,7 @@ struct estats_socket {
 	u64 start_ns;
 	u64 flushed_us;		/* tcp_mstamp of the last batch */
 	u64 pid_start_ns;
+	u64 listener;		/* the cookie of who accepts it, 0 if unknown */
 	u32 sent;		/* batches offered so far */
 	u32 flags;		/* enum estats_flag */
 	u32 pid;

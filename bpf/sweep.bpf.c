@@ -23,6 +23,9 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct tcp_sock *tp;
 	u8 waiting = 1;
 
+#ifdef ESTATS_HOOK_on_listeners
+	estats_count_accepted(ctx->meta, sk, s);
+#endif
 	if (!sk || !estats_is_live(s))
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
@@ -69,6 +72,10 @@ int on_backfill(struct bpf_iter__tcp *ctx)
 	if (!tp)
 		return 0;
 	state = skc->skc_state;
+#ifdef ESTATS_HOOK_on_listeners
+	if (state == ESTATS_TCP_LISTEN)
+		estats_listen((struct sock *)tp, ESTATS_FLAG_BACKFILL);
+#endif
 	if (state == ESTATS_TCP_LISTEN || state == ESTATS_TCP_CLOSE ||
 	    state == ESTATS_TCP_SYN_RECV)
 		return 0;

@@ -23,7 +23,7 @@ class Table(Enum):
     CONTROL = "control"
 
 
-#: Tables with a history row for each connection that changed; the unit of ``--tables``.
+#: Tables with a history row for each connection that changed: the blocks of a batch.
 SAMPLED = (
     Table.GLOBAL,
     Table.PERF,
@@ -33,6 +33,8 @@ SAMPLED = (
     Table.TUNE,
     Table.EXTRAS,
 )
+#: Those and the listeners', which is about sockets of another kind; the unit of ``--tables``.
+HISTORIES = (*SAMPLED, Table.LISTENER)
 
 
 class Op(IntEnum):
@@ -61,9 +63,8 @@ class Kind(Enum):
 class Status(Enum):
     """Whether the collector fills the variable."""
 
-    COLLECTED = "collected"  # travels from the kernel, is stored
+    COLLECTED = "collected"  # read in the kernel, or known from the settings, and stored
     DERIVED = "derived"  # computed in SQL from a stored one
-    PLANNED = "planned"  # no program feeds it yet: NULL
     UNAVAILABLE = "unavailable"  # a stock kernel cannot give it: NULL, ``exactness`` says why
 
 

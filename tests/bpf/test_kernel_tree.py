@@ -36,8 +36,8 @@ POINTERS = {
 }
 #: Pointers to what is ours, and to contexts, which the verifier translates.
 OTHERS = {
-    *("b", "batch", "block", "c", "ctx", "e", "h", "in", "ip", "l", "meta", "n", "out", "s"),
-    *("skb", "w", "who"),
+    *("b", "batch", "blank", "block", "c", "ctx", "e", "h", "in", "ip", "l", "mark", "meta"),
+    *("n", "now", "out", "r", "s", "skb", "w", "who"),
 }
 
 #: Addresses of the imagined struct and of the context that points to it.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bpf import loader
 from bpf.errors import EnvironmentLacksError
 from bpf.filters import Filters
-from bpf.loader import Loaded, Request, attached, cgroup_root, load, ring_bytes
+from bpf.loader import ListenerFds, Loaded, Request, attached, cgroup_root, load, ring_bytes
 from bpf.probes import PROBES, Hook
 from bpf.variable import SAMPLED, Table
 
@@ -88,7 +88,7 @@ class Files:
         """A descriptor of the file of this number."""
         return os.open(self._folder / str(number), os.O_CREAT | os.O_RDWR, 0o600)
 
-    def loaded(self, rings: int) -> Loaded:
+    def loaded(self, rings: int, *, listeners: bool = True) -> Loaded:
         """As if so many rings were in the kernel, each descriptor with a number of its own."""
         return Loaded(
             rings={(cpu, 1): self.open(100 + cpu) for cpu in range(rings)},
@@ -98,6 +98,7 @@ class Files:
             finals=self.open(2),
             sweep=self.open(3),
             census=self.open(4),
+            listeners=ListenerFds(self.open(8), self.open(9)) if listeners else None,
             links=(self.open(5), self.open(6)),
             programs=(self.open(7),),
             unavailable={"CERcvd": "this kernel has none"},
@@ -123,18 +124,20 @@ def replaced(monkeypatch: pytest.MonkeyPatch, load_here: Callable[[Request], Loa
     monkeypatch.setattr(loader, "_load_here", load_here)
 
 
-@pytest.mark.parametrize("rings", [1, 120, 121, 122, 300])
+@pytest.mark.parametrize("listeners", [True, False])
+@pytest.mark.parametrize("rings", [1, 119, 120, 121, 122, 300])
 def test_each_descriptor_arrives_in_its_place(
-    monkeypatch: pytest.MonkeyPatch, files: Files, rings: int
+    monkeypatch: pytest.MonkeyPatch, files: Files, rings: int, listeners: bool
 ) -> None:
     """However many messages they take; the facts beside them are those of the child."""
-    replaced(monkeypatch, lambda _: files.loaded(rings))
+    replaced(monkeypatch, lambda _: files.loaded(rings, listeners=listeners))
 
     loaded = load(REQUEST)
 
     assert [files.number(fd) for fd in (loaded.counters, loaded.finals)] == [1, 2]
     rest = (loaded.sweep, loaded.census, *loaded.links, *loaded.programs)
     assert [files.number(fd) for fd in rest] == [3, 4, 5, 6, 7]
+    assert [files.number(fd) for fd in loaded.listeners or ()] == [8, 9] * listeners
     assert {key: files.number(fd) for key, fd in loaded.rings.items()} == {
         (cpu, 1): 100 + cpu for cpu in range(rings)
     }
@@ -152,7 +155,8 @@ def test_a_worker_keeps_only_its_shard(monkeypatch: pytest.MonkeyPatch, files: F
 
     loaded.keep_shard(1)
 
-    for fd in (*loaded.links, *loaded.programs, loaded.sweep, loaded.census):
+    ours = (*loaded.links, *loaded.programs, loaded.sweep, loaded.census)
+    for fd in (*ours, *(loaded.listeners or ())):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
     for fd in kept:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bpf.catalogue import BY_NAME
 from bpf.probes import PROBES, Hook
-from bpf.variable import SAMPLED, Status
+from bpf.variable import HISTORIES, SAMPLED, Status, Table
 
 BPF = Path(__file__).parents[2] / "bpf"
 TEXT = "\n".join(path.read_text() for path in sorted(BPF.glob("*.bpf.c")))
@@ -46,5 +46,16 @@ def test_every_table_has_what_its_connections_need() -> None:
     whole = {"on_inet_sock_set_state", "on_tcp_probe", "on_tcp_rcv_space_adjust"}
     whole |= {"on_backfill", "on_sweep", "on_census"}
 
-    assert whole <= {probe.function for probe in PROBES if probe.tables == SAMPLED}
-    assert all(probe.tables and set(probe.tables) <= set(SAMPLED) for probe in PROBES)
+    assert whole <= {probe.function for probe in PROBES if set(probe.tables) >= set(SAMPLED)}
+    assert all(probe.tables and set(probe.tables) <= set(HISTORIES) for probe in PROBES)
+
+
+def test_listeners_alone_need_no_look_at_segments_under_the_lock() -> None:
+    """They appear, are swept for what came from them, and their handshakes pass two hooks."""
+    needed = {probe.function for probe in PROBES if Table.LISTENER in probe.tables}
+
+    assert needed == {
+        *("on_inet_sock_set_state", "on_tcp_destroy_sock", "on_ingress", "on_egress"),
+        *("on_backfill", "on_sweep", "on_census", "on_listeners"),
+    }
+    assert {p.function for p in PROBES if p.tables == (Table.LISTENER,)} == {"on_listeners"}

@@ -57,6 +57,22 @@ def _inside(addresses: Array, net: Network) -> Array:
     return inside
 
 
+def identities(sockets: Array, now_ns: int) -> Array:
+    """Who each socket (dtype ``SOCKET``) is, as if it had just been found: ``record.IDENTITY``."""
+    message = sockets["message"]
+    who = np.zeros(len(sockets), IDENTITY)
+    is_v4 = message["family"] == socket.AF_INET
+    for end in ADDRESSES:
+        who[end] = message[end]
+        who[end][is_v4] = np.frombuffer(V4_MAPPED + bytes(4), "u1")
+        who[end][is_v4, len(V4_MAPPED) :] = message[end][is_v4, :4]
+    for field in (*PORTS, "cookie", "uid"):
+        who[field] = message[field]
+    netns = Path("/proc/self/ns/net").stat().st_ino
+    who["start_ns"], who["netns"], who["cgroup"] = now_ns, netns, sockets["cgroup"]
+    return who
+
+
 class DiagSource:
     """A RingSource whose every read is one poll: a batch for each connection, and last ones.
 
@@ -82,7 +98,6 @@ class DiagSource:
         self._tables = tuple(t for t in SAMPLED if t in tables)
         self._dtype = batch_dtype(self._tables)
         self._last = np.zeros(0, self._dtype)  # of every open connection
-        self._netns = Path("/proc/self/ns/net").stat().st_ino
 
     def read(self, cut_ns: int) -> Array:
         """Poll now; all batches are stamped with the present or ``cut_ns``, the earlier of them.
@@ -108,7 +123,7 @@ class DiagSource:
         """The batches of a poll at ``now_ns`` that found ``sockets`` (dtype ``SOCKET``)."""
         _, first = np.unique(sockets["message"]["cookie"], return_index=True)
         sockets = sockets[first]
-        who = self._identities(sockets, now_ns)
+        who = identities(sockets, now_ns)
         if not (wanted := matches(self.filters, who)).all():
             sockets, who = sockets[wanted], who[wanted]
         last = self._last
@@ -128,20 +143,6 @@ class DiagSource:
         self._last = _joined(live, last[kept]) if kept.any() else live
         batches.flags.writeable = False  # the next poll compares with it
         return batches
-
-    def _identities(self, sockets: Array, now_ns: int) -> Array:
-        """Who each socket is, as if it had just been found."""
-        message = sockets["message"]
-        who = np.zeros(len(sockets), IDENTITY)
-        is_v4 = message["family"] == socket.AF_INET
-        for end in ADDRESSES:
-            who[end] = message[end]
-            who[end][is_v4] = np.frombuffer(V4_MAPPED + bytes(4), "u1")
-            who[end][is_v4, len(V4_MAPPED) :] = message[end][is_v4, :4]
-        for field in (*PORTS, "cookie", "uid"):
-            who[field] = message[field]
-        who["start_ns"], who["netns"], who["cgroup"] = now_ns, self._netns, sockets["cgroup"]
-        return who
 
     def _continue(self, live: Array, old: Array, new: Array, same: Array) -> None:
         """Number ``live`` batches; ``live[new]`` are of sockets known as ``self._last[old]``."""

@@ -13,9 +13,12 @@ from bpf.errors import EnvironmentLacksError, EstatsError
 from bpf.loader import Loaded, Request, load
 from bpf.meters import Run
 from bpf.record import batch_dtype
+from bpf.variable import SAMPLED, Table
 from collector.channel import Channel
 from collector.diag import DiagSource
+from collector.diag_listeners import DiagListeners
 from collector.kernel import Counters, Overflow
+from collector.listeners import KernelListeners, Listeners, control
 from collector.recording import Recorder, Recording, ReplaySource
 from collector.ring import Ring, RingSource
 from collector.settings import Settings
@@ -67,7 +70,7 @@ def collect(
         _start_workers(supervisor, settings, run, recording)
         watch.say(f"collecting by {run.source}, {run.shards} worker(s)")
         if recording:
-            reason = supervisor.replay(recording.cuts, stop)
+            reason = supervisor.replay(recording, stop)
         else:
             reason = supervisor.collect(stop, settings.duration_us)
         supervisor.finish(reason)
@@ -124,11 +127,18 @@ def _start_workers(
     supervisor: Supervisor, settings: Settings, run: Run, recording: Recording | None
 ) -> None:
     """One for each shard; what they must not keep open is closed in them."""
-    first_index = supervisor.writer.begin(run)
+    first_index, first_listener = supervisor.writer.begin(run)
     loaded = supervisor.loaded
+    tables = recording.tables if recording else settings.tables
+    sampled = tuple(table for table in SAMPLED if table in tables)
+    supervisor.host[Table.CONTROL] = control(tables)
+    if Table.LISTENER in tables:
+        supervisor.listeners = Listeners(first_listener)
+        if not recording:
+            fds = loaded.listeners if loaded else None
+            supervisor.listening = KernelListeners(fds) if fds else DiagListeners(settings.filters)
     if settings.record:
         supervisor.recorder = Recorder(settings.record, run)
-    tables = recording.tables if recording else settings.tables
     for shard in range(run.shards):
 
         def work(orders: Channel, writer: Channel, shard: int = shard) -> None:
@@ -136,7 +146,7 @@ def _start_workers(
                 sources = _sources(settings, loaded, recording, shard, run.shards)
                 if loaded:
                     loaded.keep_shard(shard)
-                shard_tables = Tables(tables, first_index, run.shards, shard)
+                shard_tables = Tables(sampled, first_index, run.shards, shard)
                 Worker(shard, sources, shard_tables, orders, writer, supervisor.recorder).run()
             except EstatsError as e:
                 writer.send_error(e)

@@ -2,8 +2,9 @@
 
     | MAGIC, version, header bytes | header: JSON, padded to 8 | chunk | chunk | ...
 
-A chunk is six integers and the batches that one shard read from one ring in one go. A chunk
-without batches is a cut: all that was read since the one before belongs to it. The header is the
+A chunk is six integers and the batches that one shard read from one ring in one go, or all
+listeners as they were found before a cut. A chunk without either is a cut: all that was read since
+the one before belongs to it. The header is the
 Run, with a digest of the batch layout, so that only batches this program understands are
 replayed. Integers are little-endian.
 
@@ -27,8 +28,8 @@ import numpy as np
 from bpf.catalogue import stored_in
 from bpf.errors import RecordingError, UsageError
 from bpf.meters import Run
-from bpf.record import HEAD, IDENTITY, batch_dtype
-from bpf.variable import SAMPLED, Table
+from bpf.record import HEAD, IDENTITY, LISTENER, LISTENER_HEAD, batch_dtype
+from bpf.variable import HISTORIES, Table
 from collector.apply import raw
 from collector.ring import BATCHES_MAX, Batches
 
@@ -39,6 +40,7 @@ CHUNK: Final = struct.Struct("<IHHQQQ")  # kind, shard, cpu, bytes of batches, c
 
 BATCHES: Final = int.from_bytes(b"BATC", "little")
 CUT: Final = int.from_bytes(b"CUT ", "little")
+LISTENERS: Final = int.from_bytes(b"LIST", "little")
 
 _HEADER_BYTES_MAX: Final = 1 << 20
 _TIME_MAX: Final = (1 << 63) - 1
@@ -94,6 +96,10 @@ class Recorder:
             data = np.ascontiguousarray(raw(batches[start : start + BATCHES_MAX]))
             self._append(CHUNK.pack(BATCHES, shard, cpu, data.nbytes, 0, 0), data.tobytes())
 
+    def listeners(self, records: Batches) -> None:
+        """Append the listeners of the next cut, of dtype ``record.LISTENER``."""
+        self._append(CHUNK.pack(LISTENERS, 0, 0, records.nbytes, 0, 0), records.tobytes())
+
     def cut(self, cut_ns: int, taken_us: int) -> None:
         """Append a cut: after the last batch of its snapshot, before the first of the next."""
         self._append(CHUNK.pack(CUT, 0, 0, 0, cut_ns, taken_us), b"")
@@ -140,6 +146,8 @@ class Recording:
         self._dtype = batch_dtype(self.tables)
         self._chunks: dict[int, list[_Chunk]] = {shard: [] for shard in range(self.run.shards)}
         self.cuts: list[Cut] = []
+        self._listeners: dict[Cut, Batches] = {}
+        self._uncut_listeners: Batches = np.zeros(0, LISTENER)
         self.truncated = False
         self._index(start)
 
@@ -151,6 +159,10 @@ class Recording:
         """The batches of a chunk, a view of the file."""
         return np.frombuffer(self._map, self._dtype, chunk.batches, chunk.offset)
 
+    def listeners(self, cut: Cut) -> Batches:
+        """The listeners as of one of ``cuts``: dtype ``record.LISTENER``."""
+        return self._listeners[cut]
+
     def _index(self, offset: int) -> None:
         """Find all chunks; ``offset`` is that of the first."""
         uncut: list[tuple[int, _Chunk]] = []
@@ -160,10 +172,13 @@ class Recording:
             if kind == CUT and nbytes == 0:
                 self._cut(uncut, Cut(cut_ns, taken_us), offset)
                 uncut = []
-            elif kind != BATCHES or not self._is_sound(shard, nbytes):
+            elif not self._is_sound(kind, shard, nbytes):
                 raise RecordingError(f"the recording is damaged at {offset}", _DAMAGED, offset)
             elif body + nbytes > len(self._map):
                 break
+            elif kind == LISTENERS:
+                count = nbytes // LISTENER.itemsize
+                self._uncut_listeners = np.frombuffer(self._map, LISTENER, count, body)
             else:
                 uncut.append((shard, _Chunk(0, body, nbytes // self._dtype.itemsize)))
             offset = body + nbytes
@@ -171,7 +186,9 @@ class Recording:
         if uncut:
             self._cut(uncut, self._last_cut([chunk for _, chunk in uncut]), offset)
 
-    def _is_sound(self, shard: int, nbytes: int) -> bool:
+    def _is_sound(self, kind: int, shard: int, nbytes: int) -> bool:
+        if kind != BATCHES:
+            return kind == LISTENERS and nbytes % LISTENER.itemsize == 0
         count, rest = divmod(nbytes, self._dtype.itemsize)
         return shard < self.run.shards and rest == 0 and 0 < count <= BATCHES_MAX
 
@@ -183,6 +200,7 @@ class Recording:
                 f"the recording has a cut at {offset} out of order", _DAMAGED, offset
             )
         self.cuts.append(cut)
+        self._listeners[cut] = self._uncut_listeners
         for shard, chunk in uncut:
             self._chunks[shard].append(chunk._replace(cut_ns=cut.cut_ns))
 
@@ -229,7 +247,7 @@ class ReplaySource:
 
 def layout_digest(tables: Sequence[Table]) -> str:
     """A digest that differs when batches of these tables mean something else."""
-    layout = [str(HEAD.descr), str(IDENTITY.descr)]
+    layout = [str(HEAD.descr), str(IDENTITY.descr), str(LISTENER_HEAD.descr)]
     for table in tables:
         layout += [f"{table.value} {v.name} {v.dtype} {v.op} {v.unit}" for v in stored_in(table)]
     return hashlib.sha256("\n".join(layout).encode()).hexdigest()
@@ -277,7 +295,7 @@ def _read_header(data: mmap.mmap, path: Path) -> tuple[Run, tuple[Table, ...], i
     try:
         values = json.loads(data[PREFIX.size : end])
         layout = values.pop("layout")
-        tables = tuple(t for t in SAMPLED if t.value in values["tables"])
+        tables = tuple(t for t in HISTORIES if t.value in values["tables"])
         same = layout == layout_digest(tables) and len(tables) == len(values["tables"])
         run = _run_of(values) if same else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

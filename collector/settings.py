@@ -6,7 +6,7 @@ from typing import Final
 
 from bpf.errors import UsageError
 from bpf.filters import Filters
-from bpf.variable import SAMPLED, Table
+from bpf.variable import HISTORIES, Table
 
 SHARDS_MAX: Final = 64
 INTERVAL_US_MIN: Final = 10_000
@@ -23,7 +23,7 @@ class Settings:
     ``replay`` are paths of recordings, to write and to read.
     """
 
-    tables: tuple[Table, ...] = SAMPLED
+    tables: tuple[Table, ...] = HISTORIES
     shards: int = 1
     interval_us: int = 1_000_000
     flush_us: int = 250_000
@@ -51,4 +51,4 @@ class Settings:
 
 def table_names() -> list[str]:
     """What ``--tables`` may name."""
-    return [table.value for table in SAMPLED]
+    return [table.value for table in HISTORIES]

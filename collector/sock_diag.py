@@ -32,10 +32,12 @@ NLMSG_ERROR = 2
 NLMSG_DONE = 3
 NLA_TYPE_MASK = 0x3FFF
 INET_DIAG_INFO = 2
+INET_DIAG_SKV6ONLY = 11
 INET_DIAG_CGROUP_ID = 21
 
 #: All kernel TCP states but LISTEN and TIME_WAIT, which are not connections of a socket.
 STATES = sum(1 << state for state in (1, 2, 3, 4, 5, 7, 8, 9, 11))
+LISTENING = 1 << 10
 
 DATAGRAM_BYTES_MAX = 1 << 16  # the kernel fills at most 32 KiB for one recv
 BLOCK_BYTES = 1 << 20  # decoded at a time
@@ -71,9 +73,15 @@ MESSAGE: np.dtype[Any] = np.dtype(
 assert MESSAGE.itemsize == 88, "the C structs have these sizes"
 
 #: A socket as the kernel told it. ``info`` is 0 from octet ``info_size`` on: this kernel's struct
-#: ends there. ``cgroup`` is 0 where the kernel does not tell it.
+#: ends there. ``cgroup`` is 0 where the kernel does not tell it. ``v6only`` is told of listeners.
 SOCKET: np.dtype[Any] = np.dtype(
-    [("message", MESSAGE), ("cgroup", "u8"), ("info_size", "u4"), ("info", TCP_INFO)]
+    [
+        ("message", MESSAGE),
+        ("cgroup", "u8"),
+        ("info_size", "u4"),
+        ("info", TCP_INFO),
+        ("v6only", "u1"),
+    ]
 )
 
 
@@ -125,15 +133,15 @@ class Walk:
             start += (length + 3) & ~3
 
 
-def dump(family: socket.AddressFamily) -> Dump:
-    """All connections of ``family``, asked again a few times if the kernel was interrupted.
+def dump(family: socket.AddressFamily, states: int = STATES) -> Dump:
+    """All sockets of ``family`` in ``states``, asked again if the kernel was interrupted.
 
     Raises EnvironmentLacksError if this host has no inet_diag or forbids it.
     """
     answer = Dump(np.empty(0, SOCKET), 0, complete=False)
     for _ in range(ATTEMPTS_MAX):
         try:
-            answer = _ask(family)
+            answer = _ask(family, states)
         except OSError as error:
             if isinstance(error, TimeoutError) or error.errno == errno.ENOBUFS:
                 continue
@@ -146,9 +154,9 @@ def dump(family: socket.AddressFamily) -> Dump:
     return answer
 
 
-def _ask(family: socket.AddressFamily) -> Dump:
+def _ask(family: socket.AddressFamily, states: int) -> Dump:
     """One question on a socket of its own, so that no earlier answer can be in the way."""
-    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), STATES)
+    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), states)
     size = _HEADER.size + len(body)
     header = _HEADER.pack(size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
     parts: list[Array] = []
@@ -197,6 +205,8 @@ def decode(block: Array, starts: list[int], ends: list[int]) -> tuple[Array, int
     has_cgroup = sizes[INET_DIAG_CGROUP_ID][full] == 8
     cgroup = _windows(block, places[INET_DIAG_CGROUP_ID][full], np.dtype("u8"))
     sockets["cgroup"] = np.where(has_cgroup, cgroup, 0)
+    has_v6only = sizes[INET_DIAG_SKV6ONLY][full] == 1
+    sockets["v6only"] = np.where(has_v6only, block[places[INET_DIAG_SKV6ONLY][full]], 0)
     return sockets, int(np.count_nonzero(damaged))
 
 
@@ -208,7 +218,8 @@ def _attributes(
     Each round looks at the next attribute of every message that still has one.
     """
     halves = block[: len(block) & ~1].view("u2")
-    places = {kind: np.zeros_like(ends) for kind in (INET_DIAG_INFO, INET_DIAG_CGROUP_ID)}
+    wanted = (INET_DIAG_INFO, INET_DIAG_CGROUP_ID, INET_DIAG_SKV6ONLY)
+    places = {kind: np.zeros_like(ends) for kind in wanted}
     sizes = {kind: np.zeros_like(ends) for kind in places}
     damaged = np.zeros(len(ends), np.bool_)
     live = np.flatnonzero(position + 4 <= ends)

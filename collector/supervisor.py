@@ -5,17 +5,19 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from bpf.errors import CollectorError
 from bpf.loader import Loaded
 from bpf.meters import Run
+from bpf.variable import Table
 from collector.channel import Array, Channel
 from collector.kernel import Counters, census, sweep
+from collector.listeners import Listeners, ListenerSource
 from collector.processes import Child, spawn
-from collector.recording import Cut, Recorder
+from collector.recording import Cut, Recorder, Recording
 from collector.writing import Prepare, run_writer
 
 _STOP_SECONDS: Final = 30.0  # for a child to end by itself once it was told to
@@ -107,18 +109,21 @@ class Writer:
             raise CollectorError("the writer process died") from None
         return message
 
-    def begin(self, run: Run) -> int:
-        """Begin the run; the last ConnectIndex in use."""
+    def begin(self, run: Run) -> tuple[int, int]:
+        """Begin the run; the last ConnectIndex and the last ListenerIndex in use."""
         self.answer()  # prepared
         self.channel.send(asdict(run))
-        return int(self.answer()["first_index"])
+        begun = self.answer()
+        return int(begun["first_index"]), int(begun["first_listener"])
 
 
 @dataclass(slots=True)
 class Supervisor:
     """Ticks, while workers and writer run.
 
-    ``loaded`` is None where no programs are, ``recorder`` where nothing is recorded.
+    ``loaded`` is None where no programs are, ``recorder`` where nothing is recorded; ``listeners``
+    where their table is masked out, and ``listening`` where they cannot be seen. ``host`` are
+    values of the host's own tables, by variable, that the next snapshot takes along.
     """
 
     writer: Writer
@@ -128,6 +133,9 @@ class Supervisor:
     orders: list[Channel] = field(default_factory=list[Channel])
     loaded: Loaded | None = None
     recorder: Recorder | None = None
+    listening: ListenerSource | None = None
+    listeners: Listeners | None = None
+    host: dict[Table, Mapping[str, int]] = field(default_factory=dict[Table, Mapping[str, int]])
     _replaying: bool = False
     _counters: Counters | None = None
     _counted: dict[str, int] = field(default_factory=dict[str, int])
@@ -166,13 +174,14 @@ class Supervisor:
             due += merged * interval_ns
             self._sleep(stop, due if end is None else min(due, end))
 
-    def replay(self, cuts: Sequence[Cut], stop: Stop) -> str:
+    def replay(self, recording: Recording, stop: Stop) -> str:
         """The cuts of a recording, as fast as they can be applied."""
         self._replaying = True
+        cuts = recording.cuts
         if cuts:  # the clock is that of the host that recorded
             self._last_cut_ns = cuts[0].cut_ns
         for cut in cuts:
-            self._snapshot_at(cut, {}, last=False)
+            self._snapshot_at(cut, {}, last=False, listening=recording.listeners(cut))
             if stop.reason is not None:
                 break
         end = cuts[-1] if cuts else Cut(time.monotonic_ns(), time.time_ns() // 1_000)
@@ -185,14 +194,17 @@ class Supervisor:
         live: tuple[int, Array] | None = None
         if self.loaded is not None:
             sweep(self.loaded)
+        listening = self.listening.look() if self.listening else None
         cut = Cut(time.monotonic_ns(), time.time_ns() // 1_000)
         if self.loaded is not None:
             meters |= self._counted_since()
             if meters["lost_finals"]:
                 began = time.monotonic_ns()
                 live = began, census(self.loaded)
-        self._snapshot_at(cut, meters, last=last, live=live)
+        self._snapshot_at(cut, meters, last=last, live=live, listening=listening)
         if self.recorder:
+            if listening is not None:
+                self.recorder.listeners(listening)
             self.recorder.cut(cut.cut_ns, cut.taken_us)
 
     def finish(self, reason: str) -> None:
@@ -230,6 +242,7 @@ class Supervisor:
         *,
         last: bool,
         live: tuple[int, Array] | None = None,
+        listening: Array | None = None,
     ) -> None:
         interval_us = max(0, (cut.cut_ns - self._last_cut_ns) // 1_000)
         self._last_cut_ns = cut.cut_ns
@@ -241,8 +254,22 @@ class Supervisor:
         }
         for channel in self.orders:
             channel.send(order, {"live": live[1]} if live else {})
-        self.writer.channel.send({**place, "interval_us": interval_us, "meters": dict(meters)})
+        arrays = self._listeners_changed(cut, listening)
+        host = {table.value: dict(values) for table, values in self.host.items()}
+        self.host.clear()
+        self.writer.channel.send(
+            {**place, "interval_us": interval_us, "meters": dict(meters), "host": host}, arrays
+        )
         self._report(self._await_writer(), interval_us)
+
+    def _listeners_changed(self, cut: Cut, listening: Array | None) -> dict[str, Array]:
+        """What the writer is told of listeners, and of their table in ``host``."""
+        if self.listeners is None or listening is None:
+            return {}
+        changes = self.listeners.take(listening, cut)
+        if changes.last_change_us is not None:
+            self.host[Table.SCALAR] = {"ListenerTableLastChange": changes.last_change_us}
+        return {"endpoints": changes.endpoints, "rows": changes.rows}
 
     def _await_writer(self) -> dict[str, Any]:
         """The writer's answer, unless a process dies first."""

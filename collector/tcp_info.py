@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpf.catalogue import stored_in
-from bpf.variable import SAMPLED, Op, Table
+from bpf.variable import HISTORIES, Op, Table
 
 Array = npt.NDArray[Any]
 
@@ -232,7 +232,7 @@ def _plain(field: str) -> Rule:
 #: Every variable that a poll can know.
 RULES: Final[Mapping[str, Rule]] = {
     v.name: _plain(v.tcp_info.removeprefix("tcpi_"))
-    for table in SAMPLED
+    for table in HISTORIES
     for v in stored_in(table)
     if v.tcp_info
 } | _SPECIAL
@@ -256,7 +256,7 @@ def unavailable(tables: Collection[Table]) -> dict[str, str]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         size = len(probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.itemsize))
     reasons: dict[str, str] = {}
-    for variable in (v for table in SAMPLED if table in tables for v in stored_in(table)):
+    for variable in (v for table in HISTORIES if table in tables for v in stored_in(table)):
         rule = RULES.get(variable.name)
         if rule is None and variable.op in (Op.MAX, Op.MIN):
             reasons[variable.name] = "an extreme between two polls of inet_diag is not seen"

@@ -1,6 +1,6 @@
 """The writer process: joins the shards' parts of one cut and puts them into storage."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from bpf.errors import CollectorError, EstatsError, StorageError
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import CONNECTION, row_dtype
+from bpf.record import CONNECTION, ENDPOINT, row_dtype
 from bpf.variable import Table
 from collector.channel import Array, Channel
 
@@ -17,6 +17,7 @@ class Sink(Protocol):
     """Where snapshots go (``storage.writer.Writer`` is one)."""
 
     first_index: int
+    first_listener: int
 
     def write(self, snapshot: Snapshot) -> int:
         """All of it or nothing; the number of rows."""
@@ -48,11 +49,11 @@ def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]
         values, _ = supervisor.receive()
         run = _run_of(values)
         sink = begin(run)
-        supervisor.send({"first_index": sink.first_index})
+        supervisor.send({"first_index": sink.first_index, "first_listener": sink.first_listener})
         last = False
         while not last:
-            order, _ = supervisor.receive()
-            snapshot = _gather(order, workers[: run.shards])
+            order, arrays = supervisor.receive()
+            snapshot = _gather(order, arrays, workers[: run.shards])
             rows = sink.write(snapshot)
             supervisor.send(
                 {"rows": rows, "meters": snapshot.meters, "bytes": sink.database_bytes()}
@@ -81,11 +82,15 @@ def _run_of(values: dict[str, Any]) -> Run:
     return Run(**values, tables=tuple(tables))
 
 
-def _gather(order: dict[str, Any], workers: Sequence[Channel]) -> Snapshot:
-    """One snapshot of every shard's part: all of the same cut."""
+def _gather(
+    order: dict[str, Any], listeners: Mapping[str, Array], workers: Sequence[Channel]
+) -> Snapshot:
+    """One snapshot of every shard's part and the supervisor's: all of the same cut."""
     meters = dict.fromkeys(METERS, 0) | order["meters"]
     connections: list[Array] = []
     rows: dict[Table, list[Array]] = {}
+    if listeners:
+        rows[Table.LISTENER] = [listeners["rows"].view(row_dtype(Table.LISTENER))]
     for worker in workers:
         part, arrays = worker.receive()
         assert part["cut_ns"] == order["cut_ns"], "every shard cuts at the same moment"
@@ -103,4 +108,6 @@ def _gather(order: dict[str, Any], workers: Sequence[Channel]) -> Snapshot:
         meters=meters,
         connections=np.concatenate(connections),
         rows={table: np.concatenate(parts) for table, parts in rows.items()},
+        endpoints=listeners["endpoints"].view(ENDPOINT) if listeners else np.zeros(0, ENDPOINT),
+        host={Table(name): values for name, values in order["host"].items()},
     )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bpf.errors import EstatsError, RecordingError, UsageError
 from bpf.meters import Run
-from bpf.record import batch_dtype
+from bpf.record import LISTENER, batch_dtype
 from bpf.variable import Table
 from collector.recording import (
     BATCHES,
@@ -97,6 +97,24 @@ def test_what_was_recorded_is_replayed(tmp_path: Path) -> None:
     assert recording.cuts[0].wall_offset_ns == 1_000_004_995
     assert replayed(recording, 0) == [[1, 2, 2], []]
     assert replayed(recording, 1) == [[3], [6, 7]]
+
+
+def test_listeners_are_replayed_with_their_cut(tmp_path: Path) -> None:
+    """All of them as they were then; none where their table was masked out."""
+    found = np.zeros(2, LISTENER)
+    found["identity"]["cookie"] = 7, 8
+    recorder = Recorder(tmp_path / "r", RUN)
+    for cut_ns, number in ((5, 2), (6, 0), (7, 1)):
+        recorder.listeners(found[:number])
+        recorder.cut(cut_ns, 1)
+    recorder.close()
+    recorded(tmp_path / "without")
+
+    recording, without = Recording(tmp_path / "r"), Recording(tmp_path / "without")
+
+    cookies = [recording.listeners(c)["identity"]["cookie"].tolist() for c in recording.cuts]
+    assert cookies == [[7, 8], [], [7]]
+    assert [len(without.listeners(c)) for c in without.cuts] == [0, 0]
 
 
 def test_a_replay_is_read_again_until_released(tmp_path: Path) -> None:

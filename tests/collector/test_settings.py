@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bpf.errors import UsageError
-from bpf.variable import SAMPLED
+from bpf.variable import HISTORIES
 from collector.settings import (
     FLUSH_US_MIN,
     INTERVAL_US_MIN,
@@ -43,5 +43,5 @@ def test_the_limits_themselves_are_allowed() -> None:
 
 def test_all_tables_are_collected_unless_told_otherwise() -> None:
     """And each can be named."""
-    assert Settings().tables == SAMPLED
-    assert table_names() == [table.value for table in SAMPLED]
+    assert Settings().tables == HISTORIES
+    assert table_names() == [table.value for table in HISTORIES]

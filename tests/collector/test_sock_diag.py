@@ -140,7 +140,7 @@ def test_an_interrupted_dump_is_asked_again_but_not_for_ever(
     _, walk = walked(message(20, bytes(72), flags=0x10))
     assert walk.interrupted
     answers = [Dump(NOBODY, 0, complete=False)] * 5
-    monkeypatch.setattr(sock_diag, "_ask", lambda family: answers.pop())
+    monkeypatch.setattr(sock_diag, "_ask", lambda family, states: answers.pop())
     assert not dump(socket.AF_INET).complete
     assert len(answers) == 5 - sock_diag.ATTEMPTS_MAX
 
@@ -148,7 +148,7 @@ def test_an_interrupted_dump_is_asked_again_but_not_for_ever(
 def test_a_full_receive_buffer_is_an_incomplete_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """It must not look like the end of every connection that was not read."""
 
-    def overrun(family: int) -> Dump:
+    def overrun(family: int, states: int) -> Dump:
         raise OSError(errno.ENOBUFS, "No buffer space available")
 
     monkeypatch.setattr(sock_diag, "_ask", overrun)

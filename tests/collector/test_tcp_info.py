@@ -8,7 +8,7 @@ import pytest
 
 from bpf.catalogue import stored_in
 from bpf.record import block_dtype
-from bpf.variable import SAMPLED, Table
+from bpf.variable import HISTORIES, Table
 from collector.sock_diag import SOCKET
 from collector.tcp_info import ENDS, RULES, TCP_INFO, Look, declined, fill, unavailable
 
@@ -52,7 +52,7 @@ def one(size: int = TCP_INFO.itemsize, queues: tuple[int, int] = (0, 0), **info:
 def told(look: Look) -> dict[str, int | None]:
     """Every collected variable's value, None where it is unknown."""
     answer: dict[str, int | None] = {}
-    for table in SAMPLED:
+    for table in HISTORIES:
         block: npt.NDArray[Any] = np.zeros(1, block_dtype(table))
         fill(block, table, look)
         for bit, variable in enumerate(stored_in(table)):
@@ -72,7 +72,7 @@ def test_the_struct_is_laid_out_as_the_kernel_has_it() -> None:
 
 def test_every_field_the_catalogue_names_is_read() -> None:
     """A variable with a field in TCP_INFO has a rule, and rules name variables only."""
-    stored = {v.name: v for table in SAMPLED for v in stored_in(table)}
+    stored = {v.name: v for table in HISTORIES for v in stored_in(table)}
     assert {name for name, v in stored.items() if v.tcp_info} <= set(RULES) <= set(stored)
 
 
@@ -159,8 +159,8 @@ def test_who_declined_is_told_from_the_sysctls() -> None:
 
 def test_every_collected_variable_is_read_or_has_a_reason() -> None:
     """Nobody has to guess why a column is NULL."""
-    reasons = unavailable(SAMPLED)
-    collected = {v.name for table in SAMPLED for v in stored_in(table)}
+    reasons = unavailable(HISTORIES)
+    collected = {v.name for table in HISTORIES for v in stored_in(table)}
     assert set(reasons) | set(RULES) == collected
     assert all(reasons.values())
     assert set(unavailable([Table.TUNE])) == {"LimCwnd", "LimRwin", "LimMSS"}

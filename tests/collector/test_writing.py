@@ -40,6 +40,7 @@ class Memory:
     """A Sink that keeps what it gets."""
 
     first_index: int = 41
+    first_listener: int = 3
     snapshots: list[Snapshot] = field(default_factory=list[Snapshot])
     reasons: list[str] = field(default_factory=list[str])
     refuse: EstatsError | None = None
@@ -85,7 +86,7 @@ class Bench:
     def order(self, cut_ns: int, *, last: bool = False, **meters: int) -> None:
         """As the supervisor does it."""
         place = {"cut_ns": cut_ns, "taken_us": cut_ns + 1, "interval_us": 5}
-        self.supervisor.send({**place, "last": last, "meters": meters})
+        self.supervisor.send({**place, "last": last, "meters": meters, "host": {}})
 
     def part(self, shard: int, cut_ns: int, indexes: list[int], **meters: int) -> None:
         """A worker's part: so many connections, and a row of two tables for each."""
@@ -176,7 +177,7 @@ def test_every_step_is_answered(bench: Bench) -> None:
 
     prepared, begun, written, closed = bench.answers()
     assert prepared == {"prepared": True}
-    assert begun == {"first_index": 41}
+    assert begun == {"first_index": 41, "first_listener": 3}
     assert (written["rows"], written["bytes"], written["meters"]["ops"]) == (7, 100, 6)
     assert closed == {"closed": True, "bytes": 100}
 

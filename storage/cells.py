@@ -5,6 +5,7 @@ A matrix has a row for each row to write and a column for each name of ``*_COLUM
 """
 
 import socket
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from ipaddress import IPv6Address
 from typing import Any, Final
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpf.catalogue import stored_in
-from bpf.record import Flag
+from bpf.record import Flag, key_of
 from bpf.variable import Table
 from storage import u64
 from storage.closing import close_reasons
@@ -46,10 +47,31 @@ CONNECTION_COLUMNS: Final = (
 )
 
 
+#: Columns of ``endpoint`` in the order of ``endpoint_cells``; the first one is its key.
+ENDPOINT_COLUMNS: Final = (
+    "ListenerIndex",
+    "run_id",
+    "LocalAddressType",
+    "LocalAddress",
+    "LocalPort",
+    "opened_us",
+    "closed_us",
+    "origin",
+    "pid",
+    "pid_start_ns",
+    "comm",
+    "uid",
+    "cgroup_id",
+    "netns",
+    "cookie",
+)
+
+
 @cache
 def sampled_columns(table: Table) -> tuple[str, ...]:
-    """Columns of a sampled table in the order of ``sampled_cells``: what is collected."""
-    return ("snapshot_id", "ConnectIndex", *(v.name for v in stored_in(table)))
+    """Columns of a table with a history in the order of ``sampled_cells``: what is collected."""
+    key = "ListenerIndex" if table is Table.LISTENER else "ConnectIndex"
+    return ("snapshot_id", key, *(v.name for v in stored_in(table)))
 
 
 def sampled_cells(table: Table, rows: Array, snapshot_id: int) -> Array:
@@ -58,7 +80,7 @@ def sampled_cells(table: Table, rows: Array, snapshot_id: int) -> Array:
     block = rows["block"]
     cells = np.empty((len(rows), 2 + len(variables)), np.int64)
     cells[:, 0] = snapshot_id
-    cells[:, 1] = u64.encode(rows["connect_index"])
+    cells[:, 1] = u64.encode(rows[key_of(table)])
     for place, variable in enumerate(variables, start=2):
         values = block[variable.column]
         cells[:, place] = u64.encode(values) if variable.dtype == "u8" else values
@@ -75,7 +97,6 @@ def sampled_cells(table: Table, rows: Array, snapshot_id: int) -> Array:
 def connection_cells(connections: Array, run_id: int) -> Array:
     """Rows of dtype ``record.CONNECTION``."""
     identity, flags = connections["identity"], connections["flags"]
-    owned = flags & Flag.OWNER != 0
     closed = connections["closed_us"] != 0
     ipv4 = flags & Flag.IPV4 != 0
     columns: dict[str, Array | int] = {
@@ -86,10 +107,38 @@ def connection_cells(connections: Array, run_id: int) -> Array:
         "LocalPort": identity["local_port"],
         "RemAddress": _addresses(identity["rem_address"], ipv4),
         "RemPort": identity["rem_port"],
-        "opened_us": u64.encode(connections["opened_us"]),
-        "closed_us": _or_null(u64.encode(connections["closed_us"]), closed),
         "close_reason": _reasons(connections, closed),
         "origin": _origins(flags),
+        "lost": connections["lost"],
+        **_owned(connections),
+    }
+    return _matrix(columns, CONNECTION_COLUMNS, len(connections))
+
+
+def endpoint_cells(endpoints: Array, run_id: int) -> Array:
+    """Rows of dtype ``record.ENDPOINT``."""
+    identity, kind = endpoints["identity"], endpoints["address_type"]
+    addresses = _addresses(identity["local_address"], kind == 1)
+    addresses[kind == 0] = ""
+    columns: dict[str, Array | int] = {
+        "ListenerIndex": u64.encode(endpoints["listener_index"]),
+        "run_id": run_id,
+        "LocalAddressType": kind,
+        "LocalAddress": addresses,
+        "LocalPort": identity["local_port"],
+        "origin": _origins(endpoints["flags"], "listen"),
+        **_owned(endpoints),
+    }
+    return _matrix(columns, ENDPOINT_COLUMNS, len(endpoints))
+
+
+def _owned(sockets: Array) -> dict[str, Array | int]:
+    """What connections and listeners have alike: their times, and whose they are."""
+    identity, closed_us = sockets["identity"], sockets["closed_us"]
+    owned = sockets["flags"] & Flag.OWNER != 0
+    return {
+        "opened_us": u64.encode(sockets["opened_us"]),
+        "closed_us": _or_null(u64.encode(closed_us), closed_us != 0),
         "pid": _or_null(identity["pid"], owned),
         "pid_start_ns": _or_null(u64.encode(identity["pid_start_ns"]), owned),
         "comm": _or_null(_names(identity["comm"]), owned),
@@ -97,10 +146,12 @@ def connection_cells(connections: Array, run_id: int) -> Array:
         "cgroup_id": _or_null(u64.encode(identity["cgroup"]), identity["cgroup"] != 0),
         "netns": _or_null(identity["netns"], identity["netns"] != 0),
         "cookie": u64.encode(identity["cookie"]),
-        "lost": connections["lost"],
     }
-    cells = np.empty((len(connections), len(CONNECTION_COLUMNS)), object)
-    for place, name in enumerate(CONNECTION_COLUMNS):
+
+
+def _matrix(columns: Mapping[str, Array | int], names: Sequence[str], rows: int) -> Array:
+    cells = np.empty((rows, len(names)), object)
+    for place, name in enumerate(names):
         cells[:, place] = columns[name]
     return cells
 
@@ -117,15 +168,15 @@ def _reasons(connections: Array, closed: npt.NDArray[np.bool_]) -> Array:
     return reasons
 
 
-def _origins(flags: Array) -> Array:
-    """How the connection came to be known; one that was not seen to begin is a backfill."""
+def _origins(flags: Array, otherwise: str = "backfill") -> Array:
+    """How the socket came to be known; a connection not seen to begin is a backfill."""
     of_flag = (
         (Flag.POLLED, "polled"),
         (Flag.BACKFILL, "backfill"),
         (Flag.ACTIVE, "active"),
         (Flag.PASSIVE, "passive"),
     )
-    return np.select([flags & f != 0 for f, _ in of_flag], [o for _, o in of_flag], "backfill")
+    return np.select([flags & f != 0 for f, _ in of_flag], [o for _, o in of_flag], otherwise)
 
 
 def _addresses(octets: Array, ipv4: npt.NDArray[np.bool_]) -> Array:

@@ -5,14 +5,14 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select
+from sqlalchemy import Table as SqlTable
 
 from bpf.filters import Network
 from bpf.variable import Table
 from storage.question import Filter, Period
-from storage.schema import CONNECTION, TABLES
+from storage.schema import CONNECTION, ENDPOINT, TABLES
 
 _stack = TABLES[Table.STACK]
-_opened, _closed = CONNECTION.c.opened_us, CONNECTION.c.closed_us
 
 
 def define_net_test(connection: Connection, nets: tuple[Network, ...]) -> None:
@@ -20,7 +20,7 @@ def define_net_test(connection: Connection, nets: tuple[Network, ...]) -> None:
 
     @lru_cache(maxsize=65_536)
     def in_nets(text: str) -> bool:
-        address = ip_address(text)
+        address = ip_address(text or "::")  # a listener at any address of either kind
         return any(address in net for net in nets)
 
     driver = connection.connection.driver_connection
@@ -31,50 +31,69 @@ def define_net_test(connection: Connection, nets: tuple[Network, ...]) -> None:
 def conditions(wanted: Filter, period: Period) -> list[ColumnElement[bool]]:
     """The WHERE clause: every condition must hold. It names ``connection`` and no other table."""
     c = CONNECTION.c
-    found = _lived(period)
-    if wanted.local_ports:
-        found.append(_port_in(c.LocalPort, wanted.local_ports))
+    found = _local_end(CONNECTION, wanted, period)
     if wanted.rem_ports:
         found.append(_port_in(c.RemPort, wanted.rem_ports))
-    if wanted.local_addresses:
-        found.append(c.LocalAddress.in_(wanted.local_addresses))
     if wanted.rem_addresses:
         found.append(c.RemAddress.in_(wanted.rem_addresses))
     if wanted.nets:
         found.append(func.in_nets(c.LocalAddress) | func.in_nets(c.RemAddress))
+    if wanted.states:
+        found.append(_state(period).scalar_subquery().in_(wanted.states))
+    return found
+
+
+def endpoint_conditions(wanted: Filter, period: Period) -> list[ColumnElement[bool]]:
+    """The same for listeners: ``endpoint`` alone, which has no other end and no state."""
+    found = _local_end(ENDPOINT, wanted, period)
+    if wanted.nets:
+        found.append(func.in_nets(ENDPOINT.c.LocalAddress))
+    return found
+
+
+def _local_end(sockets: SqlTable, wanted: Filter, period: Period) -> list[ColumnElement[bool]]:
+    """What connections and listeners have alike: this end, its owner and its life."""
+    c = sockets.c
+    found = _lived(sockets, period)
+    if wanted.local_ports:
+        found.append(_port_in(c.LocalPort, wanted.local_ports))
+    if wanted.local_addresses:
+        found.append(c.LocalAddress.in_(wanted.local_addresses))
     if wanted.pids:
         found.append(c.pid.in_(wanted.pids))
     if wanted.comms:
         found.append(or_(*(c.comm.op("GLOB")(glob) for glob in map(_glob, wanted.comms))))
-    if wanted.states:
-        found.append(_state(period).scalar_subquery().in_(wanted.states))
     if wanted.is_open is not None:
-        found.append(_still_open(period) if wanted.is_open else _has_closed(period))
+        is_it = _still_open if wanted.is_open else _has_closed
+        found.append(is_it(sockets, period))
     return found
 
 
-def _lived(period: Period) -> list[ColumnElement[bool]]:
-    """Connections that were there, and looked at, at some time of the period."""
+def _lived(sockets: SqlTable, period: Period) -> list[ColumnElement[bool]]:
+    """Sockets that were there, and looked at, at some time of the period."""
     if period.since_us is None and period.until_us is None:
         return []
-    found: list[ColumnElement[bool]] = [CONNECTION.c.run_id.in_(list(period.runs))]
+    closed = sockets.c.closed_us
+    found: list[ColumnElement[bool]] = [sockets.c.run_id.in_(list(period.runs))]
     if period.until_us is not None:
-        found.append(_opened <= period.until_us)
+        found.append(sockets.c.opened_us <= period.until_us)
     if period.since_us is not None:
-        found.append(or_(_closed.is_(None), _closed >= period.since_us))
+        found.append(or_(closed.is_(None), closed >= period.since_us))
     return found
 
 
-def _still_open(period: Period) -> ColumnElement[bool]:
+def _still_open(sockets: SqlTable, period: Period) -> ColumnElement[bool]:
     """Not seen to close, by the run that was looking; what an earlier run left is unknown."""
-    is_unseen: ColumnElement[bool] = _closed.is_(None)
+    closed = sockets.c.closed_us
+    is_unseen: ColumnElement[bool] = closed.is_(None)
     if period.until_us is not None:
-        is_unseen = or_(is_unseen, _closed > period.until_us)
-    return and_(CONNECTION.c.run_id == period.last_run, is_unseen)
+        is_unseen = or_(is_unseen, closed > period.until_us)
+    return and_(sockets.c.run_id == period.last_run, is_unseen)
 
 
-def _has_closed(period: Period) -> ColumnElement[bool]:
-    return _closed.is_not(None) if period.until_us is None else _closed <= period.until_us
+def _has_closed(sockets: SqlTable, period: Period) -> ColumnElement[bool]:
+    closed = sockets.c.closed_us
+    return closed.is_not(None) if period.until_us is None else closed <= period.until_us
 
 
 def _state(period: Period) -> Select[tuple[int]]:

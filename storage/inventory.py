@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, exists, func, select
 
-from storage.schema import CONNECTION, METADATA, SNAPSHOT, TABLES
+from storage.schema import CONNECTION, ENDPOINT, LISTENER, METADATA, SNAPSHOT, TABLES
 
 
 def row_counts(connection: Connection) -> dict[str, int]:
@@ -25,7 +25,7 @@ def faults(connection: Connection) -> list[str]:
     """What is wrong with the database, a sentence for each fault; reads every page of it.
 
     Damaged pages and indexes, tables and indexes that are missing, references to missing rows,
-    and rows of a connection or a snapshot that does not exist.
+    and rows of a connection, an endpoint or a snapshot that does not exist.
     """
     found = [
         f"page check: {line}"
@@ -38,8 +38,10 @@ def faults(connection: Connection) -> list[str]:
         f"{table} row {rowid} refers to a {parent} that is missing"
         for table, rowid, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check")
     ]
-    for table in TABLES.values():
-        for key, parent in ((table.c.ConnectIndex, CONNECTION), (table.c.snapshot_id, SNAPSHOT)):
+    owners = [(table, CONNECTION) for table in TABLES.values()] + [(LISTENER, ENDPOINT)]
+    for table, owner in owners:
+        (owner_key,) = owner.primary_key
+        for key, parent in ((table.c[owner_key.name], owner), (table.c.snapshot_id, SNAPSHOT)):
             is_known = exists().where(parent.c[key.name] == key)
             orphans = connection.scalars(
                 select(func.count()).select_from(table).where(~is_known)
@@ -50,10 +52,10 @@ def faults(connection: Connection) -> list[str]:
 
 
 def _needed() -> set[str]:
-    """The tables, indexes and the view of the schema."""
+    """The tables, indexes and views of the schema."""
     tables = METADATA.tables.values()
     indexes = (index.name for table in tables for index in table.indexes)
-    return {"latest", *METADATA.tables, *(str(name) for name in indexes)}
+    return {"latest", "latest_listener", *METADATA.tables, *(str(name) for name in indexes)}
 
 
 def _present(connection: Connection) -> set[str]:

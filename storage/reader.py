@@ -19,12 +19,13 @@ from storage.engine import open_readonly
 from storage.errors import from_sqlite
 from storage.filters import define_net_test
 from storage.question import Period, Question, RunPart, Sample, Value
-from storage.schema import RUN, SNAPSHOT
+from storage.schema import ENDPOINT, RUN, SNAPSHOT
 from storage.select import (
     NOT_FROM_BIRTH,
     connections,
     identity,
     latest,
+    listeners,
     sampled_tables,
     series,
 )
@@ -156,6 +157,23 @@ class Reader:
             for sample in _carried_forward(variables, owner, merge(*cuts, key=itemgetter(0))):
                 if sample[0] >= question.period.first:
                     yield sample[1]
+
+    def listeners(
+        self, variables: Sequence[Variable], question: Question, *, history: bool = False
+    ) -> Iterator[Sample]:
+        """A sample of each listener as of the end of the period, or of each of its rows in it.
+
+        Its row of ``endpoint`` stands in place of a connection's; ``limit`` and order of the
+        question do not matter: they come in the order in which they were found.
+        """
+        for found in self._rows(listeners(variables, question, history=history), question):
+            last_us = found["taken"] if history else question.period.runs[found["run_id"]]
+            yield Sample(
+                connection={c.name: found[c.name] for c in ENDPOINT.columns},
+                taken_us=found["taken"],
+                as_of_us=_while_open(last_us, found["closed_us"]),
+                values=tuple(_decoded(v, found[f"now_{v.id}"]) for v in variables),
+            )
 
     def _cuts(
         self, statement: Select[Any], variables: Sequence[Variable], parameter: Mapping[str, int]

@@ -89,8 +89,30 @@ CONNECTION = SqlTable(
 )
 
 
+ENDPOINT = SqlTable(
+    "endpoint",
+    METADATA,
+    Column("ListenerIndex", _INTEGER, primary_key=True),
+    Column("run_id", Integer, ForeignKey("run.run_id"), nullable=False),
+    Column("LocalAddressType", Integer, nullable=False, comment="0=both 1=ipv4 2=ipv6"),
+    Column("LocalAddress", Text, nullable=False, comment="empty: any, of both kinds"),
+    Column("LocalPort", Integer, nullable=False),
+    Column("opened_us", _INTEGER, nullable=False, comment="when the row was made"),
+    Column("closed_us", _INTEGER, comment="NULL: not seen to close"),
+    Column("origin", Text, nullable=False, comment="listen, backfill or polled"),
+    Column("pid", Integer, comment="who called listen(); NULL: not seen"),
+    Column("pid_start_ns", _INTEGER),
+    Column("comm", Text),
+    Column("uid", Integer),
+    Column("cgroup_id", _INTEGER),
+    Column("netns", _INTEGER, comment="inode of the network namespace"),
+    Column("cookie", _INTEGER, nullable=False, comment="the kernel's socket cookie"),
+    Index("ix_endpoint_local_port", "LocalPort"),
+)
+
+
 def column(v: Variable) -> Column[int]:
-    """The SQL column of one variable: stored, computed when read, or NULL until it is fed."""
+    """The SQL column of one variable: stored, or computed when read."""
     if v.status is Status.DERIVED:
         assert v.derived is not None, "a derived variable has its expression"
         return Column(v.name, _INTEGER, Computed(v.derived, persisted=False), comment=v.summary)
@@ -135,12 +157,25 @@ def latest_view() -> str:
     columns = [f"c.{c.name}" for c in CONNECTION.columns]
     joins: list[str] = []
     for table in SAMPLED:
-        t = table.value
-        columns += [f"{t}.{v.name}" for v in in_table(table)]
-        joins.append(
-            f"LEFT JOIN {t} ON {t}.rowid = (SELECT rowid FROM {t} AS n"  # noqa: S608  (our names)
-            " WHERE n.ConnectIndex = c.ConnectIndex ORDER BY n.snapshot_id DESC LIMIT 1)"
-        )
+        columns += [f"{table.value}.{v.name}" for v in in_table(table)]
+        joins.append(_newest(table.value, "c", "ConnectIndex"))
     return "\n".join(
         ["CREATE VIEW latest AS SELECT", ",\n".join(columns), "FROM connection AS c", *joins]
+    )
+
+
+def latest_listener_view() -> str:
+    """``latest_listener``: every listening endpoint with its newest row of ``listener``."""
+    columns = [f"e.{c.name}" for c in ENDPOINT.columns]
+    columns += [f"listener.{v.name}" for v in in_table(Table.LISTENER)]
+    join = _newest("listener", "e", "ListenerIndex")
+    return "\n".join(
+        ["CREATE VIEW latest_listener AS SELECT", ",\n".join(columns), "FROM endpoint AS e", join]
+    )
+
+
+def _newest(table: str, owner: str, key: str) -> str:
+    return (
+        f"LEFT JOIN {table} ON {table}.rowid = (SELECT rowid FROM {table} AS n"  # noqa: S608
+        f" WHERE n.{key} = {owner}.{key} ORDER BY n.snapshot_id DESC LIMIT 1)"
     )

@@ -20,9 +20,9 @@ from sqlalchemy import (
 )
 
 from bpf.variable import SAMPLED, Table, Variable
-from storage.filters import conditions
+from storage.filters import conditions, endpoint_conditions
 from storage.question import Period, Question
-from storage.schema import CONNECTION, SNAPSHOT, TABLES
+from storage.schema import CONNECTION, ENDPOINT, LISTENER, SNAPSHOT, TABLES
 
 #: The collector did not see these begin: what they had counted before is not growth.
 NOT_FROM_BIRTH: Final = ("backfill", "polled")
@@ -91,6 +91,34 @@ def series(table: Table, variables: Sequence[Variable], period: Period) -> Selec
             t.c.snapshot_id <= period.last,
         )
         .order_by(t.c.snapshot_id)
+    )
+
+
+def listeners(variables: Sequence[Variable], question: Question, *, history: bool) -> Select[Any]:
+    """Each listener with its newest row up to the period's end, or with each row in the period.
+
+    The columns of ``endpoint``; ``now_<id>`` for each variable; ``taken``, the time of its row.
+    Without ``history`` also listeners that have no row.
+    """
+    row = LISTENER
+    is_its = row.c.ListenerIndex == ENDPOINT.c.ListenerIndex
+    period = question.period
+    if history:
+        of_period = row.c.snapshot_id.between(period.first, period.last)
+        source = ENDPOINT.join(row, and_(is_its, of_period))
+    else:
+        n = LISTENER.alias("n")
+        newest = select(func.max(n.c.snapshot_id)).where(
+            n.c.ListenerIndex == ENDPOINT.c.ListenerIndex, n.c.snapshot_id <= period.last
+        )
+        is_newest = row.c.snapshot_id == newest.correlate(ENDPOINT).scalar_subquery()
+        source = ENDPOINT.outerjoin(row, and_(is_its, is_newest))
+    values = [row.c[v.name].label(f"now_{v.id}") for v in variables]
+    return (
+        select(*ENDPOINT.columns, _taken(row).label("taken"), *values)
+        .select_from(source)
+        .where(*endpoint_conditions(question.wanted, period))
+        .order_by(ENDPOINT.c.ListenerIndex, row.c.snapshot_id)
     )
 
 

@@ -16,7 +16,14 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from bpf.meters import METERS, Run, Snapshot
-from storage.cells import CONNECTION_COLUMNS, connection_cells, sampled_cells, sampled_columns
+from storage.cells import (
+    CONNECTION_COLUMNS,
+    ENDPOINT_COLUMNS,
+    connection_cells,
+    endpoint_cells,
+    sampled_cells,
+    sampled_columns,
+)
 from storage.engine import open_writable
 from storage.errors import storage_errors
 from storage.migrate import upgrade
@@ -24,9 +31,15 @@ from storage.migrate import upgrade
 #: Bound parameters of one statement: SQLite is fastest with 256 to 1000.
 _PARAMETERS: Final = 500
 
-_UPSERT: Final = " ON CONFLICT (ConnectIndex) DO UPDATE SET " + ", ".join(
-    f"{name} = excluded.{name}" for name in CONNECTION_COLUMNS[1:]
-)
+
+def _upsert(columns: tuple[str, ...]) -> str:
+    key, *others = columns
+    changed = ", ".join(f"{name} = excluded.{name}" for name in others)
+    return f" ON CONFLICT ({key}) DO UPDATE SET {changed}"
+
+
+_UPSERT_CONNECTION: Final = _upsert(CONNECTION_COLUMNS)
+_UPSERT_ENDPOINT: Final = _upsert(ENDPOINT_COLUMNS)
 
 
 class Writer:
@@ -34,6 +47,8 @@ class Writer:
 
     #: The largest ConnectIndex in use: a new connection's is greater.
     first_index: int
+    #: Likewise the largest ListenerIndex.
+    first_listener: int
 
     def __init__(self, path: Path, run: Run) -> None:
         """Open, make or upgrade the database, and begin the run. Raises StorageError."""
@@ -48,7 +63,8 @@ class Writer:
             self._database = database
             try:
                 self._run_id = self._begin(run)
-                self.first_index = self._largest_index()
+                self.first_index = self._largest("ConnectIndex", "connection")
+                self.first_listener = self._largest("ListenerIndex", "endpoint")
             except BaseException:
                 self._wrapper.close()
                 raise
@@ -73,12 +89,22 @@ class Writer:
                 "connection",
                 CONNECTION_COLUMNS,
                 connection_cells(snapshot.connections, self._run_id),
-                _UPSERT,
+                _UPSERT_CONNECTION,
+            )
+            _insert(
+                database,
+                "endpoint",
+                ENDPOINT_COLUMNS,
+                endpoint_cells(snapshot.endpoints, self._run_id),
+                _UPSERT_ENDPOINT,
             )
             for table, rows in snapshot.rows.items():
                 cells = sampled_cells(table, rows, snapshot_id)
                 _insert(database, table.value, sampled_columns(table), cells)
-        return len(snapshot.connections) + sum(map(len, snapshot.rows.values()))
+            for table, values in snapshot.host.items():
+                _insert_one(database, table.value, snapshot_id=snapshot_id, **values)
+        parts = (snapshot.connections, snapshot.endpoints, snapshot.host, *snapshot.rows.values())
+        return sum(map(len, parts))
 
     def database_bytes(self) -> int:
         """What the database takes on disk: the file and its write-ahead log."""
@@ -132,8 +158,9 @@ class Writer:
                 unavailable=json.dumps(dict(run.unavailable)),
             )
 
-    def _largest_index(self) -> int:
-        (largest,) = self._database.execute("SELECT max(ConnectIndex) FROM connection").fetchone()
+    def _largest(self, key: str, table: str) -> int:
+        statement = f"SELECT max({key}) FROM {table}"  # noqa: S608  (names of the schema)
+        (largest,) = self._database.execute(statement).fetchone()
         return largest or 0
 
 

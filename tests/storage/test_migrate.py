@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -17,11 +18,13 @@ from sqlalchemy import Engine
 
 import migrations
 from bpf.errors import StorageError
-from bpf.meters import Run, Snapshot
-from storage import migrate
-from storage.engine import open_readonly, open_writable
+from bpf.meters import METERS, Run, Snapshot
+from bpf.record import CONNECTION, ENDPOINT, row_dtype
+from bpf.variable import Table
+from storage import inventory, migrate
+from storage.engine import APPLICATION_ID, open_readonly, open_writable
 from storage.errors import DatabaseDamagedError, SchemaTooNewError, SchemaTooOldError
-from storage.schema import METADATA, latest_view
+from storage.schema import METADATA, latest_listener_view, latest_view
 from storage.writer import Writer
 
 REVISIONS = Path(migrations.__file__).parent
@@ -70,6 +73,15 @@ def upgrade() -> None:
     op.execute("DELETE FROM run")
 '''
 
+ROWS_OF_0001 = """
+    INSERT INTO run VALUES (1, 1, 2, 'end', 'h', '6', 'b', 'v', 's', 1, 1, 1, '', '{}', '{}');
+    INSERT INTO snapshot VALUES (1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    INSERT INTO connection (ConnectIndex, run_id, AddressType, LocalAddress, LocalPort, RemAddress,
+        RemPort, opened_us, origin, cookie, lost)
+        VALUES (7, 1, 1, '192.0.2.1', 1, '192.0.2.2', 2, 3, 'active', 4, 0);
+    INSERT INTO perf (snapshot_id, ConnectIndex, SegsOut) VALUES (1, 7, 23);
+"""
+
 AddRevision = Callable[[str], None]
 
 
@@ -116,6 +128,7 @@ def test_the_revisions_lead_to_the_schema(engine: Engine, tmp_path: Path) -> Non
     with direct.begin() as connection:
         METADATA.create_all(connection)
         connection.exec_driver_sql(latest_view())
+        connection.exec_driver_sql(latest_listener_view())
     assert definitions(engine) == definitions(direct)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
@@ -140,6 +153,40 @@ def test_up_and_down_and_up_again_is_the_same(database: Path) -> None:
     assert definitions(open_writable(database)) == {}
     command.upgrade(config, "head")
     assert definitions(open_writable(database)) == up
+
+
+def test_the_first_release_s_database_is_upgraded(database: Path, run: Run) -> None:
+    """Its connections stay, and the next run writes listeners beside them."""
+    config = Config(cmd_opts=argparse.Namespace(x=[f"db={database}"]))
+    config.set_main_option("script_location", str(REVISIONS))
+    command.upgrade(config, "0001")
+    with closing(sqlite3.connect(database)) as plain, plain:
+        plain.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        plain.executescript(ROWS_OF_0001)
+    endpoints = np.zeros(1, ENDPOINT)
+    endpoints["listener_index"] = 1
+    rows = np.zeros(1, row_dtype(Table.LISTENER))
+    rows["listener_index"], rows["block"]["known"], rows["block"]["hc_syn_rcvd"] = 1, 2, 5 << 32 | 3
+    writer = Writer(database, run)
+    writer.write(
+        Snapshot(
+            cut_ns=1,
+            taken_us=2,
+            interval_us=1,
+            meters=dict.fromkeys(METERS, 0),
+            connections=np.zeros(0, CONNECTION),
+            rows={Table.LISTENER: rows},
+            endpoints=endpoints,
+        )
+    )
+    writer.close("end")
+    with open_readonly(database).connect() as connection:
+        assert inventory.faults(connection) == []
+        assert connection.exec_driver_sql("SELECT SegsOut FROM latest").scalars().all() == [23]
+        found = connection.exec_driver_sql(
+            "SELECT SynRcvd, HCSynRcvd, CurConns FROM latest_listener"
+        )
+        assert found.all() == [(3, 5 << 32 | 3, None)]
 
 
 def test_an_older_database_is_upgraded_with_its_rows(

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from bpf.catalogue import stored_in
 from bpf.errors import StorageError
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import Flag, row_dtype
+from bpf.record import ENDPOINT, Flag, row_dtype
 from bpf.variable import SAMPLED, Table
 from storage import u64
 from storage.engine import open_readonly, open_writable
@@ -276,6 +276,41 @@ def test_a_later_run_goes_on_after_the_largest_index(
     again.write(make_snapshot(0))
     again.close("done")
     assert rows(database, "SELECT snapshot_id, run_id FROM snapshot") == [(1, 1), (2, 2)]
+
+
+def test_listeners_are_written_with_their_snapshot(
+    database: Path, run: Run, make_snapshot: MakeSnapshot
+) -> None:
+    """Who they are once, and again when that changes; numbers go on in the next run."""
+    writer = Writer(database, run)
+    assert writer.first_listener == 0
+    endpoints = np.zeros(2, ENDPOINT)
+    endpoints["listener_index"] = 3, 7
+    endpoints["address_type"] = 0, 2
+    endpoints["flags"] = Flag.BACKFILL, 0
+    endpoints["identity"]["uid"] = 0xFFFFFFFF, 23
+    history = np.zeros(1, row_dtype(Table.LISTENER))
+    history["listener_index"], history["block"]["known"] = 7, 2
+    history["block"]["hc_syn_rcvd"] = 2**63
+    host = {Table.SCALAR: {"ListenerTableLastChange": 5}}
+    empty = make_snapshot(0, tables=())
+    rows_of = {Table.LISTENER: history}
+    assert writer.write(replace(empty, endpoints=endpoints, rows=rows_of, host=host)) == 4
+    endpoints["closed_us"] = 0, 9
+    assert writer.write(replace(empty, endpoints=endpoints[1:])) == 1
+    writer.close("done")
+
+    columns = "ListenerIndex, LocalAddress, origin, uid, closed_us"
+    assert rows(database, f"SELECT {columns} FROM endpoint") == [  # noqa: S608
+        (3, "", "backfill", None, None),
+        (7, "::", "listen", 23, 9),
+    ]
+    values = "snapshot_id, SynRcvd, printf('%u', HCSynRcvd), StartTime"
+    assert rows(database, f"SELECT {values} FROM listener") == [  # noqa: S608
+        (1, 0, str(2**63), None)
+    ]
+    assert rows(database, "SELECT * FROM scalar") == [(1, 5)]
+    assert Writer(database, run).first_listener == 7
 
 
 def test_closing_leaves_one_file(database: Path, run: Run, make_snapshot: MakeSnapshot) -> None:

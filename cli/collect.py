@@ -12,7 +12,7 @@ import typer
 from bpf.errors import UsageError
 from bpf.filters import Filters, parse_net
 from bpf.meters import Run
-from bpf.variable import SAMPLED, Table
+from bpf.variable import HISTORIES, Table
 from cli.names import split
 from cli.options import Db, database
 from cli.status import StatusLine
@@ -64,7 +64,9 @@ Shards = Annotated[
 ]
 Tables = Annotated[
     str,
-    typer.Option(metavar="NAMES", help="Which tables: " + ",".join(t.value for t in SAMPLED) + "."),
+    typer.Option(
+        metavar="NAMES", help="Which tables: " + ",".join(t.value for t in HISTORIES) + "."
+    ),
 ]
 Duration = Annotated[
     str | None,
@@ -180,13 +182,13 @@ def collect(  # noqa: PLR0913  (one for each option)
 def _tables(text: str) -> tuple[Table, ...]:
     names = split([text.lower()])
     if names == ["all"]:
-        return SAMPLED
+        return HISTORIES
     for name in names:
         if name not in table_names():
             raise UsageError(
                 f"there is no table {name!r}", "the tables are " + ", ".join(table_names())
             )
-    return tuple(table for table in SAMPLED if table.value in names)
+    return tuple(table for table in HISTORIES if table.value in names)
 
 
 def _length(text: str, option: str) -> int:

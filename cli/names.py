@@ -25,6 +25,21 @@ USUAL: Final = tuple(
     )
 )
 
+#: Of a listener: is it overrun, how much does it take in, and what becomes of it.
+USUAL_OF_LISTENERS: Final = tuple(
+    BY_NAME[name.lower()]
+    for name in (
+        "CurBacklog",
+        "MaxBacklog",
+        "HCSynRcvd",
+        "HCEstablished",
+        "HCAccepted",
+        "CurConns",
+        "HCExceedBacklog",
+        "SocketDrops",
+    )
+)
+
 #: RFC 4898's tcpEStatsStackState, by number from 1.
 STATES: Final = (
     "closed",
@@ -54,20 +69,35 @@ def variables_of_connections(asked: Sequence[str]) -> tuple[Variable, ...]:
 
     Raises UsageError for a name that is none, and for variables of the host or of listeners.
     """
-    if not asked:
-        return USUAL
+    return _variables_of("connections", _OF_CONNECTIONS, asked) if asked else USUAL
+
+
+def variables_of_listeners(asked: Sequence[str]) -> tuple[Variable, ...]:
+    """The same of listeners, those that say most if none is named."""
+    return _variables_of("listeners", (Table.LISTENER,), asked) if asked else USUAL_OF_LISTENERS
+
+
+def _variables_of(what: str, tables: Sequence[Table], asked: Sequence[str]) -> tuple[Variable, ...]:
     found: dict[str, Variable] = {}
     for pattern in split(asked):
         matches = matching(pattern)
-        mine = [v for v in matches if v.table in _OF_CONNECTIONS]
+        mine = [v for v in matches if v.table in tables]
         if not mine:
             raise UsageError(
                 f"{matches[0].name} is in the {matches[0].table.value} table,"
-                " which is not about connections",
-                f"It is the column {matches[0].name} of the SQL table {matches[0].table.value}.",
+                f" which is not about {what}",
+                _where_else(matches[0]),
             )
         found |= {v.name: v for v in mine}
     return tuple(found.values())
+
+
+def _where_else(variable: Variable) -> str:
+    if variable.table is Table.LISTENER:
+        return f"Ask `estats listeners --var {variable.name}`."
+    if variable.table in _OF_CONNECTIONS:
+        return f"Ask `estats query --var {variable.name}`."
+    return f"It is the column {variable.name} of the SQL table {variable.table.value}."
 
 
 def matching(pattern: str) -> list[Variable]:

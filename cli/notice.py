@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bpf.variable import SAMPLED, Status, Variable
+from bpf.variable import HISTORIES, Status, Variable
 from cli.render import say
 from cli.times import now_us, short
 from storage.question import RunPart
@@ -65,8 +65,6 @@ def say_unknown(variables: Sequence[Variable], parts: Sequence[RunPart]) -> None
 
 def why_unknown(variable: Variable, runs: Sequence[Mapping[str, Any]]) -> str | None:
     """Why a variable is NULL, or in which of these runs it is; None if it should have values."""
-    if variable.status is Status.PLANNED:
-        return "not collected yet"
     if variable.status is Status.UNAVAILABLE:
         return variable.exactness.partition(": ")[2]
     reasons = {run["run_id"]: reason for run in runs if (reason := _why_in(run, variable))}
@@ -78,7 +76,7 @@ def why_unknown(variable: Variable, runs: Sequence[Mapping[str, Any]]) -> str | 
 
 def _why_in(run: Mapping[str, Any], variable: Variable) -> str | None:
     """Why one run has no value of a variable that estats collects, or derives from others."""
-    if variable.table in SAMPLED and variable.table.value not in run["tables"].split(","):
+    if variable.table in HISTORIES and variable.table.value not in run["tables"].split(","):
         return f"the {variable.table.value} table was not collected"
     unavailable: dict[str, str] = json.loads(run["unavailable"])
     names = [variable.name, *_WORD.findall(variable.derived or "")]

@@ -23,6 +23,11 @@ Examples:
   estats variables --table stack --status collected
 """
 
+_VIEWS: Final = {
+    **dict.fromkeys((Table.CONNECTION, *SAMPLED), "latest"),
+    Table.LISTENER: "latest_listener",
+}
+
 Name = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]...", help="Variables.", show_default=False)
 ]
@@ -62,7 +67,7 @@ def variables(
 def _detail(v: Variable) -> dict[str, Any]:
     """All that is known of a variable; None where there is nothing to say."""
     how_exact, _, why = v.exactness.partition(": ")
-    in_sql = v.table in (Table.CONNECTION, *SAMPLED)
+    view = _VIEWS.get(v.table)
     return {
         "name": v.name,
         "summary": v.summary,
@@ -80,7 +85,7 @@ def _detail(v: Variable) -> dict[str, Any]:
         "source": v.source,
         "derived_from": v.derived,
         "tcp_info": v.tcp_info,
-        "sql": f"{v.table.value}.{v.name}" + (f", latest.{v.name}" if in_sql else ""),
+        "sql": f"{v.table.value}.{v.name}" + (f", {view}.{v.name}" if view else ""),
     }
 
 

@@ -15,7 +15,7 @@ import pytest
 from bpf.errors import EnvironmentLacksError
 from bpf.filters import Filters
 from bpf.loader import Loaded, Request
-from bpf.variable import SAMPLED, Table
+from bpf.variable import HISTORIES, Table
 from cli import collect
 from collector import fleet
 from collector.fleet import Source, Watch
@@ -52,7 +52,7 @@ def test_a_plain_run_is_of_everything(estats: Estats, called: Called) -> None:
     made = settings(estats, called)
 
     assert made == Settings(shards=min(len(os.sched_getaffinity(0)), 8))
-    assert (made.tables, made.interval_us, made.flush_us) == (SAMPLED, 1_000_000, 250_000)
+    assert (made.tables, made.interval_us, made.flush_us) == (HISTORIES, 1_000_000, 250_000)
     assert made.duration_us is None
 
 

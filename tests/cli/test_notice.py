@@ -72,7 +72,7 @@ def test_a_run_before_another_that_has_no_end_was_killed(
         ("SmoothedRTTUs", "this kernel has none (run 1)"),
         ("SmoothedRTT", "this kernel has none (run 1)"),
         ("State", "the stack table was not collected"),
-        ("SynRcvd", "not collected yet"),
+        ("SynRcvd", "the listener table was not collected"),
         ("SegsOut", None),
         ("LocalPort", None),
     ],

@@ -49,7 +49,7 @@ def test_table_and_status_narrow_the_list(estats: Estats) -> None:
     """Both must hold."""
     answer = estats("variables", "--table", "tune", "--status", "unavailable")
     assert [line.split()[0] for line in answer.out.splitlines()[1:]] == ["LimSsthresh"]
-    none = estats("variables", "--table", "tune", "--status", "planned")
+    none = estats("variables", "--table", "tune", "--status", "derived")
     assert (none.code, none.out, none.err) == (0, "", "estats: no variable matches\n")
 
 

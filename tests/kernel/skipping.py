@@ -5,6 +5,7 @@ state is seen, and no transition to CLOSE.
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 from bpf import loader
@@ -17,17 +18,22 @@ SKIPS: Final = {
     "int on_tcp_cong_state_set(u64 *ctx)\n{": "if (ctx[0]) return 0;",
     "int on_inet_sock_set_state(u64 *ctx)\n{": "if (ctx[2] == ESTATS_TCP_CLOSE) return 0;",
 }
-_whole = loader.source
 
 
-def _skipping(filters: Filters, btf: Btf) -> str:
-    text = _whole(filters, btf)
-    for head, skip in SKIPS.items():
-        assert head in text, "the program is there to be cut short"
-        text = text.replace(head, head + skip)
-    return text
+def skip(skips: Mapping[str, str]) -> None:
+    """Let programs begin like this from now on."""
+    whole = loader.source
+
+    def skipping(filters: Filters, btf: Btf) -> str:
+        text = whole(filters, btf)
+        for head, first in skips.items():
+            assert head in text, "the program is there to be cut short"
+            text = text.replace(head, head + first)
+        return text
+
+    loader.source = skipping
 
 
 if __name__ == "__main__":
-    loader.source = _skipping
+    skip(SKIPS)
     sys.exit(run())

@@ -6,13 +6,17 @@ about; so the programs here skip themselves, always (tests.kernel.skipping).
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.kernel.collecting import Collector, agree_with_socket, collecting
+from tests.kernel.inside import connect, cookie, listen
 from tests.kernel.net import Net
 from tests.kernel.netstat import Sums
 from tests.kernel.traffic import Pair
+from tests.kernel.validation import agree
 
 pytestmark = pytest.mark.kernel
 
@@ -61,3 +65,33 @@ def test_recoveries_and_last_words_are_found_by_the_next_hook(
         row = database.latest(witness.cookie)
         assert row["close_reason"] == "closed"
         agree_with_socket(row, witness, ("State",))
+
+
+def test_listeners_count_handshakes_whose_end_went_unseen(
+    net: Net, lossless: Net, tmp_path: Path
+) -> None:
+    """The next look finds the children that still bear their parent's mark."""
+    program = "tests.kernel.skipping_handshakes"
+    with (
+        collecting(tmp_path, "--source", "bpf", program=program) as collector,
+        ExitStack() as open_,
+    ):
+        address = lossless.server.v4
+        listener = listen(lossless.server, address)
+        port = listener.getsockname()[1]
+        for _ in range(5):
+            open_.enter_context(connect(lossless.client, address, port))
+        for _ in range(3):
+            open_.enter_context(listener.accept()[0])
+        sql = "SELECT * FROM latest_listener WHERE cookie = ?"
+        number = cookie(listener)
+        collector.database.catch_up()
+        collector.database.catch_up()
+        theirs = {"HCSynRcvd": 5, "HCInitial": 5, "HCEstablished": 5, "HCAccepted": 3}
+        theirs |= {"HCExceedBacklog": 0, "CurEstabBacklog": 2}
+        agree("workload", collector.database.one(sql, number), theirs)
+        listener.close()
+        collector.database.catch_up()
+        found = collector.database.one(sql, number)
+        assert found["closed_us"], "it is missed in the next look"
+        agree("workload", found, theirs)

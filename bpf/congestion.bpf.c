@@ -47,17 +47,24 @@ static __always_inline void estats_note_lost(struct estats_socket *s, struct tcp
 	s->shadow.lost = tp->lost;
 }
 
-/* Looks at the socket under its lock: what the kernel has and what has changed. */
-static __always_inline void estats_look(struct estats_socket *s, struct tcp_sock *tp)
+/* A sample, if there is a new one; the first after a signal is kept apart too. */
+static __always_inline void estats_note_rtt(struct estats_socket *s, struct tcp_sock *tp)
 {
 	u32 samples = s->seen.rtt_count;
 
-	estats_observe(&s->seen, tp);
+	estats_observe_rtt(&s->seen, tp);
 	if (s->seen.rtt_count != samples && s->shadow.post_pending) {
 		s->events.post_cong_rtt_us += s->seen.rtt_us;
 		s->events.post_cong_count++;
 		s->shadow.post_pending = 0;
 	}
+}
+
+/* Looks at the socket under its lock: what the kernel has and what has changed. */
+static __always_inline void estats_look(struct estats_socket *s, struct tcp_sock *tp)
+{
+	estats_note_rtt(s, tp);
+	estats_observe(&s->seen, tp);
 }
 
 /* One call for each ACK. */
@@ -187,7 +194,7 @@ int on_tcp_cong_state_set(u64 *ctx)
 	if (!tp)
 		return 0;
 	if (s->handshaken)
-		estats_observe_rtt(&s->seen, tp);
+		estats_note_rtt(s, tp);
 	estats_catch_up(s, tp);
 	estats_note_state(s, tp, s->shadow.ca_state, ctx[1]);
 	s->dirty = 1;

@@ -356,8 +356,8 @@ static __always_inline void estats_fill_stack(struct estats_stack *b, struct tcp
 	ESTATS_PUT(b, stack, dsack_dups, tp->dsack_dups);
 	ESTATS_PUT(b, stack, cur_retx_queue, tp->snd_nxt - tp->snd_una);
 	ESTATS_PUT(b, stack, max_retx_queue, n->retx_max);
-	if (locked || !tp->out_of_order_queue.rb_node)
-		ESTATS_PUT(b, stack, cur_reasm_queue, locked ? estats_reasm(tp) : 0);
+	ESTATS_PUT(b, stack, cur_reasm_queue,
+		   locked ? estats_reasm(tp) : tp->out_of_order_queue.rb_node ? n->reasm : 0);
 	ESTATS_PUT(b, stack, max_reasm_queue, n->reasm_max);
 	ESTATS_PUT(b, stack, max_ss_cwnd, n->ss_cwnd_max);
 	ESTATS_PUT(b, stack, max_ca_cwnd, n->ca_cwnd_max);

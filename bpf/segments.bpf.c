@@ -374,6 +374,8 @@ int on_egress(struct __sk_buff *skb)
 	s->seen.ip_tos_out = ip.tos;
 	s->seen.have |= ESTATS_HAVE_TOS_OUT;
 	s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);
+	s->seen.reasm = estats_reasm(tp);
+	s->seen.reasm_max = estats_max(s->seen.reasm_max, s->seen.reasm);
 	if (!th->rst) {
 		window = bpf_ntohs(th->window);
 		s->seen.rwin_sent = th->syn ? window : window << tp->rx_opt.rcv_wscale;

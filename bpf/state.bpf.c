@@ -94,6 +94,7 @@ struct estats_seen {
 	u32 rto_min;
 	u32 pipe_max;
 	u32 retx_max;
+	u32 reasm;		/* when the last segment left: what came out of order is answered */
 	u32 reasm_max;
 	u32 wqueue_max;
 	u32 rqueue_max;

@@ -16,7 +16,7 @@ import pytest
 from tests.kernel.collecting import Collector
 from tests.kernel.leftovers import left_for_good
 from tests.kernel.net import Net, network
-from tests.kernel.play import Play
+from tests.kernel.play import Play, staged
 from tests.kernel.relay import Relay, Weather, relayed
 from tests.kernel.script import Wire, wire
 from tests.kernel.traffic import Pair, pair
@@ -101,12 +101,8 @@ def link(nothing_is_left_behind: None) -> Iterator[Wire]:
 @pytest.fixture
 def play(link: Wire, collector: Collector) -> Iterator[Play]:
     """A connection yet to be opened, gone at the end."""
-    one = Play(link, collector)
-    try:
+    with staged(link, collector) as one:
         yield one
-    finally:
-        one.script.reset()
-        one.host.stop()
 
 
 @pytest.fixture(scope="module")

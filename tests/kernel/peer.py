@@ -160,10 +160,10 @@ class Peer:
                 exactly(sock, size)
                 sock.sendall(data)
 
-    def send(self, size: int) -> None:
-        """Write to all connections."""
+    def send(self, size: int, apart: bool = False) -> None:
+        """Write to all connections; ``apart`` keeps it from what is written next."""
         for sock in self.sockets:
-            sock.sendall(bytes(size))
+            sock.sendall(bytes(size), socket.MSG_EOR if apart else 0)
 
     def receive(self, size: int) -> None:
         """Read this many octets from all connections."""
@@ -177,6 +177,11 @@ class Peer:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
             else:
                 sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+
+    def prefer(self, priority: int) -> None:
+        """Let all connections send with this priority among the queues of the host."""
+        for sock in self.sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, priority)
 
     def pace(self, octets: int) -> None:
         """Let all connections send no more than this in a second."""

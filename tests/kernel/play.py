@@ -1,6 +1,8 @@
 """A script, the kernel's socket at the other end, and what the database says of it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 
 import pytest
@@ -61,14 +63,29 @@ class Play:
         """The connection's newest values."""
         return self._database.latest(self.cookie)
 
+    def settle(self) -> None:
+        """Wait until everything up to now is in the database."""
+        self._database.catch_up()
+
     def check(self, **expected: object) -> None:
         """Compare, once everything up to now is in the database.
 
         What this kernel has no hook for is left out; test_available.py sees to it that no more is.
         """
-        self._database.catch_up()
+        self.settle()
         unavailable = json.loads(self._database.value("SELECT unavailable FROM run"))
         answers = {name: value for name, value in expected.items() if name not in unavailable}
         if not answers:
             pytest.skip(unavailable[next(iter(expected))])
         agree("packet script", self.row(), answers)
+
+
+@contextmanager
+def staged(link: Wire, collector: Collector) -> Iterator[Play]:
+    """A connection yet to be opened, gone at the end."""
+    one = Play(link, collector)
+    try:
+        yield one
+    finally:
+        one.script.reset()
+        one.host.stop()

@@ -5,6 +5,7 @@ so the kernel's socket sees these segments and no others.
 """
 
 import fcntl
+import json
 import os
 import select
 import socket
@@ -116,6 +117,15 @@ class Wire:
         head = [0x45, tos, _IP.size + len(tcp), 0, 0, ttl, socket.IPPROTO_TCP]
         ip = _IP.pack(*head, 0, *ends)
         os.write(self.fd, _IP.pack(*head, _checksum(ip), *ends) + tcp)
+
+    def route(self, *metrics: str) -> None:
+        """Let the way to the far side have these metrics from now on."""
+        self.host.run("ip", "route", "change", *self.host.run("ip", "route").split(), *metrics)
+
+    def queue(self, action: str, *queue: str) -> None:
+        """``add`` or ``delete`` the queue in front of the device, as tc calls it."""
+        device = json.loads(self.host.run("ip", "-j", "route"))[0]["dev"]
+        self.host.run("tc", "qdisc", action, "dev", device, "root", *queue)
 
 
 @contextmanager

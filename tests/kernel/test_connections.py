@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.kernel.collecting import Collector, collecting
 from tests.kernel.net import HERE, Host, Net
 from tests.kernel.tcp_info import Witness
 from tests.kernel.traffic import Pair, Peer, pair
-from tests.kernel.validation import agree
+from tests.kernel.validation import Between, agree
 
 pytestmark = pytest.mark.kernel
 
@@ -221,3 +222,24 @@ def test_a_socket_that_connects_twice_is_two_connections(
         "SELECT ConnectIndex, close_reason FROM connection WHERE cookie = ? ORDER BY 1", cookie
     )
     assert [row["close_reason"] for row in rows] == ["aborted", None]
+
+
+def test_connections_are_numbered_in_the_order_in_which_they_come(
+    net: Net, tmp_path: Path, peers: Pair
+) -> None:
+    """From 1 in a new database; which end of a new connection comes first is open."""
+    port = next(PORTS)
+    with collecting(tmp_path, "--port", str(port)) as collector:
+        peers.server("listen", address=net.server.v4, port=port)
+        for _ in range(3):
+            peers.server.tell("accept", count=1)
+            peers.client("connect", address=net.server.v4, port=port)
+            peers.server.hear()
+            collector.database.catch_up()
+        for peer in peers.peers:
+            for n, witness in enumerate(peer.witnesses()):
+                either = Between(low=2 * n + 1, high=2 * n + 2, reason="two ends begin at once")
+                row = collector.database.latest(witness.cookie)
+                agree("workload", row, {"ConnectIndex": either})
+        indexes = collector.database.ask("SELECT ConnectIndex FROM connection ORDER BY 1")
+    assert [row["ConnectIndex"] for row in indexes] == list(range(1, 7))

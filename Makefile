@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench kernels format clean tools
+.PHONY: help run test check validate bench kernels format clean tools
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -22,6 +22,11 @@ check: tools ## format, lint, types, imports between the rooms, generated files
 	$(PYTHON) -m pyright --pythonpath $(PYTHON)
 	.venv/bin/lint-imports
 	$(PYTHON) -m bpf.generate --check
+
+validate: tools ## as root: compare each variable with its witnesses, write docs/validation.md and .json
+	@rm -f build/validation.json
+	$(PYTHON) -m pytest -m kernel tests/kernel --validation build/validation.json $(ARGS); \
+	tests=$$?; $(PYTHON) -m tests.kernel.report build/validation.json docs && exit $$tests
 
 bench: tools ## measure how many operands one worker applies in a second
 	for connections in 100 1000 10000; do $(PYTHON) -m tests.bench.worker $$connections; done

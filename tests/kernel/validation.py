@@ -71,9 +71,9 @@ class Between:
 class Comparison:
     """One variable of one connection's end, sum or listener, held against one witness.
 
-    ``difference`` is how far ours is from theirs, or outside of their bounds; None where one of
-    them is no number and they differ. ``moved`` says that a 0 or NULL of ours would not have
-    agreed: only then something was proven.
+    ``difference`` is how far ours is from theirs, or may be at most if they know two bounds; None
+    where one of them is no number and they differ. ``moved`` says that a 0 or NULL of ours would
+    not have agreed: only then something was proven.
     """
 
     variable: str
@@ -115,7 +115,8 @@ def _compare(
     agrees = bounds[0] <= ours <= bounds[1]
     if isinstance(theirs, int | float):
         return agrees, abs(ours - theirs)
-    return agrees, max(bounds[0] - ours, ours - bounds[1], 0)
+    ends = [abs(ours - bound) for bound in bounds if math.isfinite(bound)]
+    return agrees, max(ends) if len(ends) == 2 else max(bounds[0] - ours, ours - bounds[1], 0)
 
 
 @dataclass

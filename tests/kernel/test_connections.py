@@ -227,9 +227,12 @@ def test_a_socket_that_connects_twice_is_two_connections(
 def test_connections_are_numbered_in_the_order_in_which_they_come(
     net: Net, tmp_path: Path, peers: Pair
 ) -> None:
-    """From 1 in a new database; which end of a new connection comes first is open."""
+    """From 1 in a new database; which end of a new connection comes first is open.
+
+    Of several shards each has its own numbers, so there is one.
+    """
     port = next(PORTS)
-    with collecting(tmp_path, "--port", str(port)) as collector:
+    with collecting(tmp_path, "--port", str(port), "--shards", "1") as collector:
         peers.server("listen", address=net.server.v4, port=port)
         for _ in range(3):
             peers.server.tell("accept", count=1)

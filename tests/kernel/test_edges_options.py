@@ -181,6 +181,6 @@ def test_loss_and_marks_of_segments_in_bulk_are_what_the_sockets_say(
 def one_in_twenty(rule: str) -> str:
     """A script for nft: this happens to one in twenty of the large packets that arrive."""
     chain = "type filter hook prerouting priority 0"
-    match = "meta l4proto tcp meta length > 1000 numgen random mod 20 == 0"
+    match = "meta l4proto tcp meta length > 1000 numgen inc mod 20 == 10"
     table = f"table inet batches {{ chain arrivals {{ {chain}; {match} {rule}; }}; }}"
     return f"table inet batches\ndelete table inet batches\n{table}"

@@ -9,7 +9,7 @@
  *   egress    right after: the same loop goes on, the candidate is replaced;
  *             after a pause: it was a stop that a timer or tasklet ended
  *   tcp_probe an ACK ends it
- *   sendmsg   the application ends it
+ *   sendmsg   the application ends it; or it begins here, if nothing may leave
  *   RTO       the time since the stop belonged to the congestion window
  */
 
@@ -124,6 +124,25 @@ static __always_inline u64 estats_lim_us(struct estats_limits *l, u8 lim, u64 no
 	return ns / 1000;
 }
 
+/* A write into a queue that had run empty stops at once where nothing may leave:
+ * no segment tells of that.
+ */
+static __always_inline void estats_limits_written(struct estats_limits *l, struct tcp_sock *tp)
+{
+	u32 room = tp->snd_una + tp->snd_wnd - tp->snd_nxt;
+
+	if (estats_in_flight(tp) >= tp->snd_cwnd)
+		l->candidate = ESTATS_LIM_CWND;
+	else if ((s32)room < (s32)tp->mss_cache)
+		l->candidate = ESTATS_LIM_RWIN;
+	else if (tp->pacing_timer.state)
+		l->candidate = ESTATS_LIM_PACE;
+	else
+		return;
+	l->candidate_ns = bpf_ktime_get_ns();
+	l->has_candidate = 1;
+}
+
 /* Every copy of a write: the application has ended a stop. */
 int on_tcp_sendmsg_locked(u64 *ctx)
 {
@@ -138,6 +157,8 @@ int on_tcp_sendmsg_locked(u64 *ctx)
 		return 0;
 	s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);
 	estats_limits_resume(&s->limits, s->limits.candidate);
+	if (s->handshaken && s->limits.state == ESTATS_LIM_SENDER)
+		estats_limits_written(&s->limits, tp);
 	s->dirty = 1;
 	return 0;
 }

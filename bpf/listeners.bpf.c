@@ -292,8 +292,11 @@ static __always_inline void estats_child_came(struct sock *sk, struct tcp_sock *
 	}
 	if (s)
 		s->listener = request.listener;
-	if (!mark->is_counted)
+	if (!mark->is_counted) {	/* it may have been taken for one thrown out */
 		__sync_fetch_and_add(&l->children, 1);
+		if (l->exceeded)
+			l->exceeded--;
+	}
 	request.seq = bpf_htonl(tp->snd_una - (u32)tp->bytes_acked - 1);
 	request.port = sk->__sk_common.skc_dport;
 	/* A SYN cookie and Fast Open have no request that a SYN-ACK could have told of. */

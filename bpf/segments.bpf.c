@@ -180,14 +180,16 @@ static __always_inline void estats_note_syn(struct estats_syn *syn, struct __sk_
 	*syn = offer;
 }
 
-/* Whether a SYN that comes to who opens is one that the kernel will take. */
+/* Whether a SYN that comes to who opens is one that the kernel will take. It may come
+ * before snd_nxt moves, but not before write_seq has.
+ */
 static __always_inline bool estats_is_answer(struct tcp_sock *tp, struct tcphdr *th)
 {
 	u32 ack = bpf_ntohl(th->ack_seq);
 
 	if (estats_sock(tp)->__sk_common.skc_state != ESTATS_TCP_SYN_SENT || th->rst)
 		return false;
-	return !th->ack || ((s32)(ack - tp->snd_una) > 0 && (s32)(tp->snd_nxt - ack) >= 0);
+	return !th->ack || ((s32)(ack - tp->snd_una) > 0 && (s32)(tp->write_seq - ack) >= 0);
 }
 
 /*

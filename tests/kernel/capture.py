@@ -20,6 +20,8 @@ from tests.kernel.net import Host
 
 SNAP_OCTETS: Final = 128  # Ethernet, IPv6 and the longest TCP header: 114
 FIN, SYN, RST, ACK, ECE = 1, 2, 4, 16, 64
+#: Of duplicates that reordering made: to be told from loss only where the path loses nothing.
+RUNS: Final = ("NonRecovDA", "NonRecovDAEpisodes", "SumOctetsReordered")
 _WINDOW_SCALE, _SACK = 3, 5  # kinds of options
 _CE: Final = 3
 
@@ -137,7 +139,11 @@ class End:
     sent: Direction = field(default_factory=Direction)
     received: Direction = field(default_factory=Direction)
     snd_max: int | None = None
+    discarded: int = 0  # segments of which nothing is read: they begin below what was acknowledged
     is_echoing: bool = False
+    duplicates: int = 0  # since the last acknowledgement that advanced
+    repaired: int | None = None  # below it, what was sent again is not acknowledged yet
+    runs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RUNS, 0))
 
     def add(self, name: str, by: int = 1) -> None:
         """Count."""
@@ -154,6 +160,8 @@ class End:
         self.top("MaxRwinSent", s.window << (0 if s.flags & SYN else self.sent.scale))
         if self.snd_max is None or _is_after(s.end, self.snd_max):
             self.snd_max = s.end
+        elif s.octets:
+            self.repaired, self.duplicates = self.snd_max, 0
         self.values["IpTosOut"] = s.tos
         if s.flags & (SYN | RST):
             return
@@ -181,6 +189,8 @@ class End:
             return
         if s.flags & RST:
             return
+        is_discarded = self.sent.ack is not None and _is_after(self.sent.ack, s.seq)
+        self.discarded += is_discarded
         self.add("HCDataOctetsIn", s.octets)
         self.add("DataSegsIn", bool(s.octets))
         self.add("CERcvd", s.tos & _CE == _CE)
@@ -199,11 +209,23 @@ class End:
             and (s.ack, s.window) == (told.ack, told.window)
             and self.snd_max is not None
             and _is_after(self.snd_max, s.ack)
-            # Data overtook it: it begins below what was acknowledged, and is discarded.
-            and not (self.sent.ack is not None and _is_after(self.sent.ack, s.seq))
+            and not is_discarded  # data overtook it
         ):
             self.add("DupAcksIn")
+            self.duplicates += 1
+        elif told.ack is not None and _is_after(s.ack, told.ack):
+            self.advance(s.ack, s.ack - told.ack)
         told.tell(s)
+
+    def advance(self, ack: int, octets: int) -> None:
+        """An acknowledgement of new data: a run of duplicates before it was reordering or loss."""
+        if self.duplicates and self.repaired is None:
+            self.runs["NonRecovDA"] += self.duplicates
+            self.runs["NonRecovDAEpisodes"] += 1
+            self.runs["SumOctetsReordered"] += octets & 0xFFFFFFFF
+        self.duplicates = 0
+        if self.repaired is not None and not _is_after(self.repaired, ack):
+            self.repaired = None
 
 
 def ends(path: Path, address: str) -> dict[Flow, End]:

@@ -133,6 +133,26 @@ def test_reordering_marks_and_loss_are_counted_as_captured(
         assert end.ours("NonRecovDAEpisodes") <= end.ours("NonRecovDA")
 
 
+def test_reordering_alone_is_counted_as_captured(
+    detour: tuple[Net, Relay], database: Database, far: Pair, tmp_path: Path
+) -> None:
+    """Runs of duplicates that no retransmission followed, and how far the ACKs behind them went."""
+    (net, relay), port = detour, next(PORTS)
+    file = tmp_path / "client.pcap"
+    net.client.sysctl("net.ipv4.tcp_early_retrans", 0)  # else a probe would be taken for a repair
+    with capturing(net.client, file, port):
+        far.open(net.server, 4, port, CONNECTIONS)
+        far.exchange(2, OCTETS)
+        relay.weather(Weather(delay_ms=20, late=30, late_ms=1))
+        far.exchange(WRITES, OCTETS)
+        relay.weather(Weather())
+        settle(database, far)
+    net.client.sysctl("net.ipv4.tcp_early_retrans", 3)
+    runs = {flow: end.runs for flow, end in ends(file, net.client.v4).items()}
+    agree_with_capture(database, net.client, runs)
+    assert sum(values["NonRecovDAEpisodes"] for values in runs.values()) > 0
+
+
 def agree_with_capture(
     database: Database, host: Host, captured: dict[tuple[int, int], dict[str, int]]
 ) -> None:

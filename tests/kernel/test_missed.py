@@ -77,7 +77,7 @@ def test_listeners_count_handshakes_whose_end_went_unseen(
         ExitStack() as open_,
     ):
         address = lossless.server.v4
-        listener = listen(lossless.server, address)
+        listener = open_.enter_context(listen(lossless.server, address))
         port = listener.getsockname()[1]
         for _ in range(5):
             open_.enter_context(connect(lossless.client, address, port))

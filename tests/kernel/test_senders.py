@@ -38,21 +38,26 @@ def collector(tmp_path_factory: pytest.TempPathFactory, link: Wire) -> Iterator[
         yield running
 
 
-def test_time_that_the_receiver_takes_is_its_own(play: Play) -> None:
-    """Seven segments fill its window and five wait, until it opens."""
-    script = play.open(window=7 * MSS)
+@pytest.mark.parametrize("room", [7, 8], ids=["from a segment on", "from a write on"])
+def test_time_that_the_receiver_takes_is_its_own(play: Play, room: int) -> None:
+    """Segments fill its window and the rest waits, until it opens.
+
+    Of twelve the kernel queues eight before it sends the first: with room for as many none of them
+    is held, and the stop begins with the rest of the write.
+    """
+    script = play.open(window=room * MSS)
     clock = Clock()
     play.host("send", size=12 * MSS)
-    script.hear_data(7 * MSS)
+    script.hear_data(room * MSS)
     clock.read()
     time.sleep(HELD_SECONDS)
     play.check(LimState=RWIN)
     clock.read()
-    script.ack += 7 * MSS
+    script.ack += room * MSS
     script.send()
-    script.hear_data(5 * MSS)
+    script.hear_data((12 - room) * MSS)
     clock.read()
-    script.ack += 5 * MSS
+    script.ack += (12 - room) * MSS
     script.send()
     play.check(
         SndLimTransRwin=1,

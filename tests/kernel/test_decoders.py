@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.capture import capturing
+from tests.kernel.capture import Flow, capturing
 from tests.kernel.capture import ends as captured
 from tests.kernel.collecting import Database, collecting, until
 from tests.kernel.decoders import Values, tcptrace, tshark
@@ -110,6 +110,7 @@ def test_both_ends_are_as_three_readers_of_their_captures_say(
     for host, file in zip(net.hosts, files, strict=True):
         address = host.address(family)
         mine = captured(file, address)
+        readers: dict[str, dict[Flow, Values]]
         readers = {"capture": {flow: end.values for flow, end in mine.items()}}
         readers["tshark"] = tshark(file, address)
         readers["tcptrace"] = tcptrace(file, address)

@@ -47,7 +47,7 @@ def losses(parts: Sequence[RunPart]) -> str:
     if lost["untracked"]:
         found.append(f"{_counted(lost['untracked'], 'connection')} not tracked")
     if missed := sum(part.meters["missed"] for part in parts):
-        found.append(f"{_counted(missed, 'hook')} skipped by the kernel and made up for")
+        found.append(f"{_counted(missed, 'run')} of hooks skipped")
     return ", ".join(found)
 
 

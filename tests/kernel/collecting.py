@@ -150,5 +150,6 @@ def agree_with_socket(row: Row, witness: Witness, but: Iterable[str] = ()) -> No
     ``but`` names what the row knows and the socket does not.
     """
     values = {name: value for name, value in said(witness).items() if name not in but}
-    agree("socket options", row, {name: values.pop(name) for name in OPTIONS})
+    options: Row = {name: values.pop(name) for name in OPTIONS if name in values}
+    agree("socket options", row, options)
     agree("TCP_INFO", row, values)

@@ -6,10 +6,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.kernel.capture import ACK, RST, SYN, Flow, Segment, capturing, segments
-from tests.kernel.collecting import Database, Row, until
+from tests.kernel.collecting import Database, Row, agree_with_socket, until
 from tests.kernel.net import Host, Net
 from tests.kernel.netstat import Sums
-from tests.kernel.tcp_info import Witness, comparable, expected
 from tests.kernel.traffic import Pair, Peer
 from tests.kernel.validation import agree
 
@@ -27,20 +26,11 @@ def settle(database: Database, peers: Pair) -> None:
     database.catch_up()
 
 
-def told(witness: Witness, without: Collection[str] = ()) -> dict[str, int | None]:
-    """All variables that a socket's TCP_INFO knows, with the values they must have."""
-    return {
-        v.name: expected(v, witness)
-        for v in comparable()
-        if witness.has(v.tcp_info) and v.name not in without
-    }
-
-
 def agree_with_kernel(database: Database, peers: Pair, without: Collection[str] = ()) -> None:
     """Compare all connections of both ends with their sockets; nothing may move meanwhile."""
     for peer in peers.peers:
         for witness in peer.witnesses():
-            agree("TCP_INFO", database.latest(witness.cookie), told(witness, without))
+            agree_with_socket(database.latest(witness.cookie), witness, without)
 
 
 def row_of(database: Database, host: Host, flow: Flow) -> Row:

@@ -1,6 +1,5 @@
 """What tshark and tcptrace read in a capture at either end, they who know nothing of us."""
 
-import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -11,6 +10,7 @@ from tests.kernel.capture import Flow, capturing
 from tests.kernel.capture import ends as captured
 from tests.kernel.collecting import Database, collecting, until
 from tests.kernel.decoders import Values, tcptrace, tshark
+from tests.kernel.edges import settle
 from tests.kernel.net import Host, Net
 from tests.kernel.netstat import Sums
 from tests.kernel.relay import Relay, Weather, relayed
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.kernel
 CONNECTIONS = 6
 WRITES = 8
 OCTETS = 20_000  # in one write: fourteen segments, so that many duplicate ACKs follow a loss
-QUIET_SECONDS = 0.5  # longer than the last delayed acknowledgement takes
 TOS = 0x48
 PORTS = count(8101)
 
@@ -73,17 +72,6 @@ def bad_day(net: Net, relay: Relay, far: Pair, port: int, family: int) -> None:
     far.client.hear()
     far.server("send", size=1)
     far.client("receive", size=1)
-
-
-def settle(database: Database, peers: Pair) -> None:
-    """Wait until the last acknowledgement has come and stands in the database."""
-
-    def is_quiet() -> bool:
-        return not any(w["tcpi_unacked"] for peer in peers.peers for w in peer.witnesses())
-
-    until("the last acknowledgements", is_quiet)
-    time.sleep(QUIET_SECONDS)
-    database.catch_up()
 
 
 def agree_all(

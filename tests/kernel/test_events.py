@@ -1,6 +1,5 @@
 """What events alone tell of loss, against the namespace's counters and a capture at either end."""
 
-import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from tests.kernel.capture import capturing, ends
 from tests.kernel.collecting import Database, collecting, until
+from tests.kernel.edges import settle
 from tests.kernel.net import Host, Net
 from tests.kernel.netstat import Sums
 from tests.kernel.relay import Relay, Weather, relayed
@@ -20,7 +20,6 @@ pytestmark = pytest.mark.kernel
 CONNECTIONS = 12
 WRITES = 12
 OCTETS = 20_000  # in one write: fourteen segments, so that many duplicate ACKs follow a loss
-QUIET_SECONDS = 0.5  # longer than the last delayed acknowledgement takes
 SERVERS_ROW = "SELECT * FROM latest WHERE LocalPort = ?"
 UNDOS = ("TCPPartialUndo", "TCPFullUndo", "TCPDSACKUndo", "TCPLossUndo")
 PORTS = count(7501)
@@ -54,17 +53,6 @@ def far(detour: tuple[Net, Relay]) -> Iterator[Pair]:
 def both_sums(net: Net, database: Database, port: int) -> tuple[Sums, Sums]:
     """The counters of the two hosts, from now on."""
     return Sums(net.client, database, port), Sums(net.server, database, port)
-
-
-def settle(database: Database, peers: Pair) -> None:
-    """Wait until the last acknowledgement has come and stands in the database."""
-
-    def is_quiet() -> bool:
-        return not any(w["tcpi_unacked"] for peer in peers.peers for w in peer.witnesses())
-
-    until("the last acknowledgements", is_quiet)
-    time.sleep(QUIET_SECONDS)
-    database.catch_up()
 
 
 def test_recoveries_timeouts_and_duplicates_add_up_to_the_sums_of_the_namespace(

@@ -28,8 +28,8 @@ validate: tools ## as root: compare each variable with its witnesses, write docs
 	$(PYTHON) -m pytest -m kernel tests/kernel --validation build/validation.json $(ARGS); \
 	tests=$$?; $(PYTHON) -m tests.kernel.report build/validation.json docs && exit $$tests
 
-bench: tools ## measure how many operands one worker applies in a second
-	for connections in 100 1000 10000; do $(PYTHON) -m tests.bench.worker $$connections; done
+bench: tools ## measure everything (as root), write docs/benchmarks.md; ARGS="ingest" chooses
+	$(PYTHON) -m bench $(ARGS)
 
 kernels: ## boot Debian's 6.1 and 6.12 kernels, test there, write docs/kernels.md (as root, slow)
 	@./setup.sh kernels

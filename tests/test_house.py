@@ -16,6 +16,7 @@ DATA_FILES = {"bpf/catalogue.py"}  # rows, not logic
 
 SOURCES = [ROOT / "estats.py", *(p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py")))]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+BENCH = sorted((ROOT / "bench").rglob("*.py"))
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -28,7 +29,7 @@ def _functions(path: Path) -> list[Function]:
     return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, Function)]
 
 
-every_module = pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=_name)
+every_module = pytest.mark.parametrize("path", [*SOURCES, *TESTS, *BENCH], ids=_name)
 every_test_module = pytest.mark.parametrize(
     "path", [p for p in TESTS if p.name.startswith("test_")], ids=_name
 )

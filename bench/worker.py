@@ -1,12 +1,9 @@
 """How many operands one worker applies in a second, from ring memory to changed rows.
 
-    python -m tests.bench.worker [CONNECTIONS] [ROUNDS]
-
-The ring is plain memory laid out as the kernel's, full of batches of all tables for CONNECTIONS
-connections in random order. Reading, applying and handing over are timed, filling is not.
+The ring is plain memory laid out as the kernel's, full of batches of all tables in random order of
+their connections. Reading, applying and handing over are timed, filling is not.
 """
 
-import sys
 import time
 from dataclasses import dataclass
 
@@ -31,13 +28,10 @@ class Timing:
     apply_seconds: float
     take_seconds: float
 
-    def __str__(self) -> str:
-        """One line for people."""
-        return (
-            f"{self.batches} batches: {self.apply_seconds / self.batches * 1e9:.0f} ns each,"
-            f" {self.operands / self.apply_seconds / 1e6:.1f} million operands/s;"
-            f" handing over {self.take_seconds / self.batches * 1e9:.0f} ns each"
-        )
+    @property
+    def operands_per_second(self) -> float:
+        """From ring memory to tables."""
+        return self.operands / self.apply_seconds
 
 
 def measure(connections: int, rounds: int) -> Timing:
@@ -54,7 +48,7 @@ def measure(connections: int, rounds: int) -> Timing:
     for number in range(rounds + 1):
         records = memory[: count * stride].view(_record(dtype))
         records["len"] = dtype.itemsize
-        _fill(records["batch"], random, connections, number)
+        fill(records["batch"], random, connections, number)
         consumer[:] = bytes(8)
         producer[0] = count * stride
         started = time.perf_counter()
@@ -75,7 +69,7 @@ def _record(dtype: Dtype) -> Dtype:
     return np.dtype([("len", "u4"), ("page", "u4"), ("batch", dtype)])
 
 
-def _fill(batches: Batches, random: np.random.Generator, connections: int, number: int) -> None:
+def fill(batches: Batches, random: np.random.Generator, connections: int, number: int) -> None:
     """One ring full: every connection about equally often, in random order."""
     count = len(batches)
     head = batches["head"]
@@ -88,14 +82,3 @@ def _fill(batches: Batches, random: np.random.Generator, connections: int, numbe
         block["known"] = (1 << len(stored_in(table))) - 1
         for variable in stored_in(table):
             block[variable.column] = random.integers(0, 1 << 31, count)
-
-
-def main() -> None:
-    """Print one line."""
-    connections = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 40
-    print(f"{connections} connections, {measure(connections, rounds)}")
-
-
-if __name__ == "__main__":
-    main()

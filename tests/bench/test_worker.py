@@ -2,10 +2,10 @@
 
 import pytest
 
+from bench.worker import RING_BYTES, measure
 from bpf.catalogue import stored_in
 from bpf.record import RING_HEADER, batch_dtype
 from bpf.variable import SAMPLED
-from tests.bench.worker import RING_BYTES, measure
 
 pytestmark = pytest.mark.bench
 

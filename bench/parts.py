@@ -1,0 +1,23 @@
+"""The parts of the benchmark, in the order in which they run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench import ingest
+from bench.effort import Effort
+from bench.report import Section
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part: its name on the command line, and what it finds out."""
+
+    name: str
+    says: str
+    run: Callable[[Effort], Sequence[Section]]
+
+
+PARTS: Final = (
+    Part(name="ingest", says="operands a second from ring memory to tables", run=ingest.run),
+)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench import ingest
+from bench import ingest, query, snapshot
 from bench.effort import Effort
 from bench.report import Section
 
@@ -20,4 +20,6 @@ class Part:
 
 PARTS: Final = (
     Part(name="ingest", says="operands a second from ring memory to tables", run=ingest.run),
+    Part(name="snapshot", says="what a flow-sample takes on its way to SQLite", run=snapshot.run),
+    Part(name="query", says="questions to ten million flow-samples", run=query.run),
 )

@@ -1,0 +1,97 @@
+"""What runs beside a workload: our collector, parts of it, and others that look at TCP."""
+
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench.processes import BenchError, Running, running, until
+
+_SETTLING_SECONDS: Final = 1.5  # for programs that do not say when they are ready
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Something that can run beside a workload; ``lacks`` is what it needs and is not here."""
+
+    name: str
+    start: Callable[[], AbstractContextManager[Running]] = field(repr=False)
+    lacks: str | None = None
+
+
+def collector(*options: str, database: Path | None = None) -> AbstractContextManager[Running]:
+    """``estats collect`` at its default settings but for ``options``, once it has a snapshot."""
+    return _collector(options, database)
+
+
+@contextmanager
+def _collector(options: Sequence[str], database: Path | None) -> Generator[Running]:
+    with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder:
+        path = database or Path(folder, "flows.db")
+        argv = [sys.executable, "-m", "estats", "collect", "--source", "bpf", "--db", str(path)]
+        with running([*argv, *options], is_quiet=True) as process:
+            until("the first snapshot", lambda: snapshots(path, process) > 0)
+            yield process
+
+
+def snapshots(database: Path, process: Running) -> int:
+    """How many snapshots a running collector has written; raises BenchError if it died."""
+    if not process.is_alive():
+        raise BenchError("the collector ended by itself: try it with `make run`")
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as base:
+            return int(base.execute("SELECT count(*) FROM snapshot").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0  # it is just being made
+
+
+@contextmanager
+def program(*argv: str) -> Generator[Running]:
+    """One of our modules, which says when it is ready."""
+    with running([sys.executable, "-m", *argv]) as process:
+        process.line()
+        yield process
+
+
+@contextmanager
+def _foreign(*argv: str) -> Generator[Running]:
+    """A program of others, which does not; its output is thrown away."""
+    with running(argv, is_quiet=True) as process:
+        time.sleep(_SETTLING_SECONDS)
+        if not process.is_alive():
+            raise BenchError(f"{argv[0]} does not run here")
+        yield process
+
+
+def _ss(seconds: str) -> Beside:
+    loop = f"while ss -tinOHe >/dev/null; do sleep {seconds}; done"
+    return Beside(
+        f"`ss -tinOHe` and {seconds} s pause, repeated", lambda: _foreign("sh", "-c", loop)
+    )
+
+
+def _tool(name: str) -> Beside:
+    path = shutil.which(name, path="/usr/sbin:/usr/bin")
+    lacks = None if path else "libbpf-tools is not installed"
+    return Beside(f"{name} of libbpf-tools", lambda: _foreign(path or name), lacks)
+
+
+ESTATS: Final = Beside("estats, all tables", collector)
+KERNEL_ALONE: Final = Beside("its kernel side alone", lambda: program("bench.drain"))
+PERF_ALONE: Final = Beside("estats, table perf", lambda: collector("--tables", "perf"))
+ONE_RECORD: Final = Beside(
+    "a record for each of 20 variables at each segment", lambda: program("bench.one_record")
+)
+
+
+def peers() -> list[Beside]:
+    """Others that look at TCP connections, and ours."""
+    polling = Beside("inet_diag, decoded, every 10 ms", lambda: program("bench.poll_diag"))
+    tools = [_tool("tcplife"), _tool("tcpstates")]
+    return [ESTATS, _ss("1"), _ss("0.01"), polling, *tools, ONE_RECORD]

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Another design, to be measured beside ours: one record in a ring buffer for
+ * each variable that a segment changes, ten for a segment received and ten for
+ * one sent. Nothing is kept in the kernel.
+ */
+
+struct one_record {
+	u64 cookie;
+	u64 value;
+	u32 variable;
+	u32 kind;
+};
+
+BPF_RINGBUF_OUTPUT(records, 2048);	/* pages */
+
+static inline __attribute__((always_inline)) void one_send(u64 cookie, u32 variable, u32 kind,
+							     u64 value)
+{
+	struct one_record *r = records.ringbuf_reserve(sizeof(*r));
+
+	if (!r)
+		return;
+	r->cookie = cookie;
+	r->value = value;
+	r->variable = variable;
+	r->kind = kind;
+	records.ringbuf_submit(r, 0);
+}
+
+int one_received(u64 *ctx)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock((struct sock *)ctx[0]);
+	u64 cookie;
+
+	if (!tp)
+		return 0;
+	cookie = bpf_get_socket_cookie((struct sock *)tp);
+	one_send(cookie, 1, 0, tp->segs_in);
+	one_send(cookie, 2, 0, tp->data_segs_in);
+	one_send(cookie, 3, 0, tp->bytes_received);
+	one_send(cookie, 4, 0, tp->bytes_acked);
+	one_send(cookie, 5, 0, tp->srtt_us);
+	one_send(cookie, 6, 3, tp->srtt_us);
+	one_send(cookie, 7, 0, tp->snd_cwnd);
+	one_send(cookie, 8, 0, tp->snd_ssthresh);
+	one_send(cookie, 9, 0, tp->snd_wnd);
+	one_send(cookie, 10, 3, tp->snd_wnd);
+	return 0;
+}
+
+int one_sent(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct tcp_sock *tp;
+	u64 cookie;
+
+	if (!sk)
+		return 1;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 1;
+	cookie = bpf_get_socket_cookie(skb);
+	one_send(cookie, 11, 0, tp->segs_out);
+	one_send(cookie, 12, 0, tp->data_segs_out);
+	one_send(cookie, 13, 0, tp->bytes_sent);
+	one_send(cookie, 14, 0, tp->bytes_retrans);
+	one_send(cookie, 15, 0, tp->total_retrans);
+	one_send(cookie, 16, 0, tp->snd_nxt);
+	one_send(cookie, 17, 0, tp->snd_una);
+	one_send(cookie, 18, 0, tp->rcv_wnd);
+	one_send(cookie, 19, 3, tp->rcv_wnd);
+	one_send(cookie, 20, 0, tp->packets_out);
+	return 1;
+}

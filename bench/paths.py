@@ -1,0 +1,78 @@
+"""Where the traffic flows: over loopback, or between two network namespaces, servers included."""
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.processes import HOME, output, running, until
+from tests.kernel.net import HERE, Host, network
+
+BULK_PORT: Final = 47_001
+ECHO_PORT: Final = 47_002
+CLOSE_PORT: Final = 47_003
+
+#: Names of the two paths, as the tables have them.
+LOOPBACK: Final = "loopback"
+VETH: Final = "veth, offloads off"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A client's host, the host of the servers, and the compiled programs."""
+
+    name: str
+    client: Host
+    server: Host
+    programs: Path
+
+    @property
+    def address(self) -> str:
+        """Of the servers."""
+        return self.server.v4
+
+    def run(self, *argv: str, seconds: float) -> str:
+        """A program on the client's host; ``seconds`` is how long it takes by itself."""
+        return output(self.client.argv(*argv), seconds + 30)
+
+    def load(self, name: str, *arguments: object, seconds: float) -> str:
+        """One of the programs of ``bench/loads``, with the address first."""
+        program = str(self.programs / name)
+        return self.run(program, self.address, *map(str, arguments), seconds=seconds)
+
+
+def compile_loads(folder: Path) -> None:
+    """Compile the programs of ``bench/loads`` into ``folder``."""
+    for source in sorted((HOME / "bench" / "loads").glob("*.c")):
+        output(
+            [
+                "gcc",
+                "-D_GNU_SOURCE",
+                "-O2",
+                "-Wall",
+                "-Werror",
+                "-o",
+                str(folder / source.stem),
+                str(source),
+            ]
+        )
+
+
+@contextmanager
+def way(name: str, programs: Path) -> Generator[Way]:
+    """One of the paths, with all servers running at its end."""
+    with ExitStack() as undo:
+        client, server = HERE, HERE
+        if name == VETH:
+            net = undo.enter_context(network())
+            client, server = net.client, net.server
+        undo.enter_context(
+            running(server.argv("iperf3", "-s", "-p", str(BULK_PORT)), is_quiet=True)
+        )
+        for port, manner in ((ECHO_PORT, "echo"), (CLOSE_PORT, "close")):
+            serve = server.argv(str(programs / "serve"), str(port), manner)
+            undo.enter_context(running(serve)).line()
+        listens = f":{BULK_PORT:04X} "
+        until("iperf3", lambda: listens in server.run("cat", "/proc/net/tcp", "/proc/net/tcp6"))
+        yield Way(name, client, server, programs)

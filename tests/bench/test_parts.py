@@ -1,0 +1,71 @@
+"""The parts can be chosen, and the traffic and the other design that they measure run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.beside import ONE_RECORD
+from bench.costs import runs_of
+from bench.overhead import loads
+from bench.parts import PARTS
+from bench.paths import LOOPBACK, VETH, way
+from bench.workloads import PING, WORKLOADS, storm
+
+HOME = Path(__file__).parents[2]
+
+
+def bench(*argv: str) -> "subprocess.CompletedProcess[str]":
+    """The command, to its end."""
+    whole = [sys.executable, "-m", "bench", *argv]
+    return subprocess.run(whole, capture_output=True, text=True, cwd=HOME, timeout=60, check=False)
+
+
+def test_every_part_is_listed() -> None:
+    """By the name that chooses it."""
+    listed = bench("--list").stdout.splitlines()
+
+    assert [line.split()[0] for line in listed] == [part.name for part in PARTS]
+
+
+def test_a_part_that_does_not_exist_is_refused() -> None:
+    """A name misspelled would otherwise be a part not measured."""
+    refused = bench("ingset")
+
+    assert refused.returncode == 2
+    assert "there is no part ingset" in refused.stderr
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+@pytest.mark.kernel
+@pytest.mark.parametrize("path", [LOOPBACK, VETH])
+def test_every_workload_gives_its_figures(path: str) -> None:
+    """A figure that is missing or 0 could not be compared."""
+    with loads() as programs, way(path, programs) as found:
+        for workload in WORKLOADS:
+            figures = workload.run(found, 1)
+
+            assert all(figures[name] > 0 for name in workload.figures), workload.name
+
+
+@pytest.mark.bench
+@pytest.mark.kernel
+def test_a_storm_keeps_to_its_rate() -> None:
+    """And every connection comes to its end."""
+    with loads() as programs, way(LOOPBACK, programs) as found:
+        figures = storm(found, 1, 500)
+
+    assert 0 < figures["connections"] <= 500
+    assert figures["failed"] == 0
+
+
+@pytest.mark.bench
+@pytest.mark.kernel
+def test_the_other_design_sees_segments() -> None:
+    """Both its programs are there; one that fails to load would cost nothing."""
+    with loads() as programs, way(LOOPBACK, programs) as found, ONE_RECORD.start():
+        PING.run(found, 1)
+
+        assert set(runs_of(["one_received", "one_sent"])) == {"one_received", "one_sent"}

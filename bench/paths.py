@@ -1,5 +1,6 @@
 """Where the traffic flows: over loopback, or between two network namespaces, servers included."""
 
+import os
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from tests.kernel.net import HERE, Host, network
 BULK_PORT: Final = 47_001
 ECHO_PORT: Final = 47_002
 CLOSE_PORT: Final = 47_003
+
+#: The server that echoes stays on the first one.
+FIRST_CPU: Final = min(os.sched_getaffinity(0))
+LAST_CPU: Final = max(os.sched_getaffinity(0))
 
 #: Names of the two paths, as the tables have them.
 LOOPBACK: Final = "loopback"
@@ -36,10 +41,11 @@ class Way:
         """A program on the client's host; ``seconds`` is how long it takes by itself."""
         return output(self.client.argv(*argv), seconds + 30)
 
-    def load(self, name: str, *arguments: object, seconds: float) -> str:
-        """One of the programs of ``bench/loads``, with the address first."""
-        program = str(self.programs / name)
-        return self.run(program, self.address, *map(str, arguments), seconds=seconds)
+    def load(self, name: str, *arguments: object, seconds: float, cpu: int | None = None) -> str:
+        """One of the programs of ``bench/loads``, the address first; on one CPU if it is given."""
+        pinned = () if cpu is None else ("taskset", "-c", str(cpu))
+        words = (str(self.programs / name), self.address, *map(str, arguments))
+        return self.run(*pinned, *words, seconds=seconds)
 
 
 def compile_loads(folder: Path) -> None:
@@ -71,7 +77,8 @@ def way(name: str, programs: Path) -> Generator[Way]:
             running(server.argv("iperf3", "-s", "-p", str(BULK_PORT)), is_quiet=True)
         )
         for port, manner in ((ECHO_PORT, "echo"), (CLOSE_PORT, "close")):
-            serve = server.argv(str(programs / "serve"), str(port), manner)
+            pinned = ("taskset", "-c", str(FIRST_CPU)) if manner == "echo" else ()
+            serve = server.argv(*pinned, str(programs / "serve"), str(port), manner)
             undo.enter_context(running(serve)).line()
         listens = f":{BULK_PORT:04X} "
         until("iperf3", lambda: listens in server.run("cat", "/proc/net/tcp", "/proc/net/tcp6"))

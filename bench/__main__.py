@@ -8,6 +8,7 @@ Exit code 1 if a part could not be measured to its end.
 
 import argparse
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -49,6 +50,8 @@ def main() -> int:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; --list names them")
     if os.geteuid() != 0:
         parser.error("the kernel programs and the network namespaces want root")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a descriptor
     effort = Effort(pairs=asked.pairs, seconds=1 if asked.quick else 2, quick=asked.quick)
     facts = machine.facts()
     results = []

@@ -49,9 +49,10 @@ def run(effort: Effort) -> Sequence[Section]:
             title="Overhead",
             means="Each workload without and with the collector, at its default settings unless the"
             " row says otherwise. A ratio under 1 is a loss for rates, one over 1 for round trips"
-            " (p50, p99; both ends on one processor, and on two) and for the processor time of a gigabyte (all of the machine's, both ends"
-            " of the connection included). Between network namespaces without offloads every"
-            " segment is a packet of its own: the worst case for a cost that is paid for each."
+            " (p50 and p99, with both ends on one processor, and on two) and for the processor time"
+            " of a gigabyte (all of the machine's, both ends included). Between network namespaces"
+            " without offloads every segment is a packet of its own: the worst case for a cost that"
+            " is paid for each."
             " Both ends are on this host, so each segment is counted twice, where it is sent and"
             " where it arrives. The last column is the processor time of the collector's own"
             " processes, in seconds for each second of the workload; for connect and close, in µs"

@@ -1,0 +1,120 @@
+"""From the command to the first row, and memory against the number of connections."""
+
+import json
+import sqlite3
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from bench.beside import collector, snapshots
+from bench.effort import Effort
+from bench.overhead import loads
+from bench.paths import ECHO_PORT, LOOPBACK, Way, way
+from bench.processes import Running, output, running, until
+from bench.report import Cell, Section
+
+_CONNECTIONS: Final = (0, 1_000, 10_000)
+_SETTLING_SNAPSHOTS: Final = 5
+
+
+def run(effort: Effort) -> Sequence[Section]:
+    """Both tables of this part."""
+    return [_start(effort), _memory(_CONNECTIONS[:2] if effort.quick else _CONNECTIONS)]
+
+
+def _start(effort: Effort) -> Section:
+    seconds = []
+    for _ in range(effort.pairs):
+        began = time.monotonic()
+        with collector():
+            seconds.append(time.monotonic() - began)
+    return Section(
+        title="Start",
+        means="From the command to the first committed snapshot, which has every connection that"
+        " was open; most of it is the compiler's.",
+        columns=("median, s", "fastest", "slowest", "starts"),
+        rows=[(median(seconds), min(seconds), max(seconds), len(seconds))],
+    )
+
+
+def _memory(counts: Sequence[int]) -> Section:
+    rows: list[tuple[Cell, ...]] = []
+    with loads() as programs, way(LOOPBACK, programs) as path:
+        rows += [_with_connections(path, count) for count in counts]
+    return Section(
+        title="Memory and disk",
+        means="So many open connections over loopback, each with a request and its answer about"
+        " once a second, and two ends on this host, of which each is a row. Proportional set"
+        " size counts what processes share once. Kernel memory is that of the collector's maps,"
+        " rings included; what a socket's own storage takes comes with each socket, under"
+        " that map's name. Octets are those by which the database grows for each flow-sample,"
+        " indexes included.",
+        columns=(
+            "connections",
+            "supervisor, MB",
+            "writer, MB",
+            "workers, MB",
+            "together, MB",
+            "kernel maps, MB",
+            "octets / flow-sample",
+        ),
+        rows=rows,
+    )
+
+
+def _with_connections(path: Way, count: int) -> tuple[Cell, ...]:
+    hold = str(path.programs / "hold")
+    argv = path.client.argv(hold, path.address, str(ECHO_PORT), str(max(count, 1)))
+    maps = _maps()
+    with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder, running(argv) as held:
+        held.line()
+        database = Path(folder, "flows.db")
+        with collector(database=database) as process:
+            _settle(database, process)
+            before = _size(database)
+            _settle(database, process)
+            octets, samples = (b - a for a, b in zip(before, _size(database), strict=True))
+            sizes = _proportional(process)
+            kernel = sum(size for id_, size in _maps().items() if id_ not in maps)
+    workers = sum(size for name, size in sizes.items() if name.startswith("estats-worker"))
+    writer = sizes.get("estats-writer", 0)
+    together = sum(sizes.values())
+    memory = (together - workers - writer, writer, workers, together, kernel)
+    return count, *(size / 1e6 for size in memory), octets / samples if count else None
+
+
+def _settle(database: Path, process: Running) -> None:
+    """Until all connections have been written a few times."""
+    start = snapshots(database, process)
+    until("snapshots", lambda: snapshots(database, process) >= start + _SETTLING_SNAPSHOTS)
+
+
+def _size(database: Path) -> tuple[int, int]:
+    """Octets of the database, and rows of its table perf: one for each flow-sample."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as base:
+        base.execute("BEGIN")
+        (pages,) = base.execute("PRAGMA page_count").fetchone()
+        (page,) = base.execute("PRAGMA page_size").fetchone()
+        (samples,) = base.execute("SELECT count(*) FROM perf").fetchone()
+    return int(pages) * int(page), int(samples)
+
+
+def _proportional(process: Running) -> dict[str, int]:
+    """Octets of each process's proportional set, by the process's name; equal names together."""
+    sizes: dict[str, int] = {}
+    for pid in process.pids():
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        (kilobytes,) = (int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+        sizes[name] = sizes.get(name, 0) + kilobytes * 1024
+    return sizes
+
+
+def _maps() -> dict[int, int]:
+    """The memory of every map in the kernel, by its number."""
+    listed: list[dict[str, Any]] = json.loads(output(["bpftool", "-j", "map", "show"]) or "[]")
+    return {m["id"]: int(m.get("bytes_memlock", 0)) for m in listed}

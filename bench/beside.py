@@ -18,11 +18,16 @@ _SETTLING_SECONDS: Final = 1.5  # for programs that do not say when they are rea
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Something that can run beside a workload; ``lacks`` is what it needs and is not here."""
+    """Something that can run beside a workload.
+
+    ``lacks`` is what it needs and is not here; ``lags`` says that it writes down what it saw when
+    the workload is over, which is part of its cost.
+    """
 
     name: str
     start: Callable[[], AbstractContextManager[Running]] = field(repr=False)
     lacks: str | None = None
+    lags: bool = False
 
 
 def collector(*options: str, database: Path | None = None) -> AbstractContextManager[Running]:
@@ -82,9 +87,9 @@ def _tool(name: str) -> Beside:
     return Beside(f"{name} of libbpf-tools", lambda: _foreign(path or name), lacks)
 
 
-ESTATS: Final = Beside("estats, all tables", collector)
+ESTATS: Final = Beside("estats, all tables", collector, lags=True)
 KERNEL_ALONE: Final = Beside("its kernel side alone", lambda: program("bench.drain"))
-PERF_ALONE: Final = Beside("estats, table perf", lambda: collector("--tables", "perf"))
+PERF_ALONE: Final = Beside("estats, table perf", lambda: collector("--tables", "perf"), lags=True)
 ONE_RECORD: Final = Beside(
     "a record for each of 20 variables at each segment", lambda: program("bench.one_record")
 )

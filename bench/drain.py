@@ -3,6 +3,7 @@
 Prints "ready", and runs until it is told to stop.
 """
 
+import os
 import signal
 import time
 from typing import Final
@@ -22,7 +23,10 @@ _FOREVER_NS: Final = (1 << 63) - 1
 def main() -> None:
     """Load with the collector's own defaults, and drain."""
     settings = Settings()
-    loaded = load(Request(tables=SAMPLED, shards=1, flush_us=settings.flush_us, filters=Filters()))
+    shards = len(os.sched_getaffinity(0))  # a worker for each, as the command has it
+    loaded = load(
+        Request(tables=SAMPLED, shards=shards, flush_us=settings.flush_us, filters=Filters())
+    )
     rings = [Ring(fd, loaded.ring_bytes, batch_dtype()) for fd in loaded.rings.values()]
     print("ready", flush=True)
     due = time.monotonic()

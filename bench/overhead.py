@@ -17,8 +17,9 @@ from bench.workloads import BULK, STORM, WORKLOADS, Workload
 
 #: Processor seconds of the processes beside the workload, for each second of it.
 _OWN_CPU: Final = "own CPU"
-#: After this, what is known of a connection that has just ended lies in the database.
-_WRITTEN_SECONDS: Final = 2.0
+_IDLE_SHARE: Final = 0.1  # of a processor: who uses less has nothing left to write
+_LOOK_SECONDS: Final = 1.5  # longer than the interval between two snapshots
+_LOOKS_MAX: Final = 20
 
 _MORE: Final = {
     VETH: ((PERF_ALONE, BULK), (KERNEL_ALONE, STORM)),
@@ -71,7 +72,7 @@ def _compared(
 
     def having() -> Figures:
         with beside.start() as process:
-            return with_own_cpu(process, path, workload, effort.seconds)
+            return with_own_cpu(beside, process, path, workload, effort.seconds)
 
     pairs = alternate(without, having, effort.pairs)
     own = own_cpu([b for _, b in pairs])
@@ -81,14 +82,25 @@ def _compared(
     ]
 
 
-def with_own_cpu(process: Running, path: Way, workload: Workload, seconds: int) -> Figures:
+def with_own_cpu(
+    beside: Beside, process: Running, path: Way, workload: Workload, seconds: int
+) -> Figures:
     """A workload's figures, and what the processes beside it used of the processors."""
     before = process.cpu_seconds()
     figures = workload.run(path, seconds)
-    if "connections" in figures:
-        time.sleep(_WRITTEN_SECONDS)
+    if beside.lags and "connections" in figures:
+        _settle(process)
     used = process.cpu_seconds() - before
     return {**figures, _OWN_CPU: used / figures.get("connections", seconds)}
+
+
+def _settle(process: Running) -> None:
+    """Wait until it has nothing more to do."""
+    for _ in range(_LOOKS_MAX):
+        before = process.cpu_seconds()
+        time.sleep(_LOOK_SECONDS)
+        if process.cpu_seconds() - before < _IDLE_SHARE * _LOOK_SECONDS:
+            return
 
 
 def own_cpu(measured: Sequence[Figures]) -> str:

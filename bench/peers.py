@@ -51,7 +51,7 @@ def _beside(path: Way, beside: Beside, effort: Effort) -> list[tuple[Cell, ...]]
         without = [w.run(path, _SECONDS) for w in _WORKLOADS]
         having: list[Figures] = []
         with beside.start() as process:
-            having += [with_own_cpu(process, path, w, _SECONDS) for w in _WORKLOADS]
+            having += [with_own_cpu(beside, process, path, w, _SECONDS) for w in _WORKLOADS]
         for place, pair in enumerate(zip(without, having, strict=True)):
             pairs[place].append(pair)
     return [

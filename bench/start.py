@@ -50,8 +50,8 @@ def _memory(counts: Sequence[int]) -> Section:
         means="So many open connections over loopback, each with a request and its answer about"
         " once a second, and two ends on this host, of which each is a row. Proportional set"
         " size counts what processes share once. Kernel memory is that of the collector's maps,"
-        " rings included; what a socket's own storage takes comes with each socket, under"
-        " that map's name. Octets are those by which the database grows for each flow-sample,"
+        " rings included; what a socket's own storage takes comes with each socket, and is"
+        " not in it. Octets are those by which the database grows for each flow-sample,"
         " indexes included.",
         columns=(
             "connections",

@@ -1,5 +1,6 @@
 """The parts can be chosen, and the traffic and the other design that they measure run."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from bench.parts import PARTS
 from bench.paths import LOOPBACK, VETH, way
 from bench.workloads import PING, WORKLOADS, storm
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="kernel tests need root")
 HOME = Path(__file__).parents[2]
 
 
@@ -39,6 +41,7 @@ def test_a_part_that_does_not_exist_is_refused() -> None:
 
 @pytest.mark.bench
 @pytest.mark.slow
+@as_root
 @pytest.mark.kernel
 @pytest.mark.parametrize("path", [LOOPBACK, VETH])
 def test_every_workload_gives_its_figures(path: str) -> None:
@@ -51,6 +54,7 @@ def test_every_workload_gives_its_figures(path: str) -> None:
 
 
 @pytest.mark.bench
+@as_root
 @pytest.mark.kernel
 def test_a_storm_keeps_to_its_rate() -> None:
     """And every connection comes to its end."""
@@ -62,6 +66,7 @@ def test_a_storm_keeps_to_its_rate() -> None:
 
 
 @pytest.mark.bench
+@as_root
 @pytest.mark.kernel
 def test_the_other_design_sees_segments() -> None:
     """Both its programs are there; one that fails to load would cost nothing."""

@@ -150,6 +150,5 @@ def agree_with_socket(row: Row, witness: Witness, but: Iterable[str] = ()) -> No
     ``but`` names what the row knows and the socket does not.
     """
     values = {name: value for name, value in said(witness).items() if name not in but}
-    options: Row = {name: values.pop(name) for name in OPTIONS if name in values}
-    agree("socket options", row, options)
+    agree("socket options", row, {name: values.pop(name) for name in OPTIONS})
     agree("TCP_INFO", row, values)

@@ -252,17 +252,17 @@ static __always_inline void estats_note_received(struct estats_socket *s, struct
 }
 
 /* No connection that is wanted: a listener is told by one compare. */
-static __always_inline int estats_not_ours(struct __sk_buff *skb, struct bpf_sock *sk)
+static __always_inline int estats_not_ours(struct __sk_buff *skb, struct bpf_sock *owner)
 {
 #ifdef ESTATS_HOOK_on_listeners
 	struct estats_ip ip = {};
 	struct tcphdr *th;
 
-	if (sk->state != ESTATS_TCP_LISTEN)
+	if (owner->state != ESTATS_TCP_LISTEN)
 		return 1;
 	th = estats_parse(skb, &ip);
 	if (th)
-		estats_listener_segment(sk, th);
+		estats_listener_segment(owner, th);
 #endif
 	return 1;
 }

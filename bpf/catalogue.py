@@ -224,7 +224,7 @@ CATALOGUE: Final = (
              derived="HCOctetsRetrans & 4294967295"),
     Variable(id=40, table=Table.PERF, name="SegsIn", rfc="tcpEStatsPerfSegsIn", web10g=True, syntax="counter32", bits=32,
              unit="segments", kind=Kind.COUNTER, op=Op.SET, status=Status.COLLECTED,
-             exactness="exact: segments accepted for this socket before validation",
+             exactness="exact: segments accepted for this socket before validation; the last row lacks what comes at the very moment of closing",
              source="tcp_sock.segs_in (GRO-aware; starts at 1 on passive opens for the SYN)",
              summary="Number of segments received.",
              tcp_info="tcpi_segs_in"),

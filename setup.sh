@@ -34,6 +34,7 @@ lacking() {
 		ip iproute2
 		tc iproute2
 		nft nftables
+		curl curl
 		iperf iperf
 		iperf3 iperf3
 		ethtool ethtool
@@ -88,9 +89,9 @@ name_packages() {
 		;;
 	test)
 		cat >&2 <<-NAMES
-			  Fedora    python3-bcc iproute iproute-tc nftables iperf iperf3 ethtool tcpdump tcptrace wireshark-cli sqlite bpftool procps-ng gcc glibc-devel
-			  openSUSE  python3-bcc iproute2 nftables iperf ethtool tcpdump wireshark sqlite3 bpftool procps gcc glibc-devel
-			  Arch      python-bcc iproute2 nftables iperf iperf3 ethtool tcpdump wireshark-cli sqlite bpf procps-ng gcc
+			  Fedora    python3-bcc iproute iproute-tc nftables curl iperf iperf3 ethtool tcpdump tcptrace wireshark-cli sqlite bpftool procps-ng gcc glibc-devel
+			  openSUSE  python3-bcc iproute2 nftables curl iperf ethtool tcpdump wireshark sqlite3 bpftool procps gcc glibc-devel
+			  Arch      python-bcc iproute2 nftables curl iperf iperf3 ethtool tcpdump wireshark-cli sqlite bpf procps-ng gcc
 		NAMES
 		;;
 	esac

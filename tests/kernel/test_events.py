@@ -13,7 +13,7 @@ from tests.kernel.net import Host, Net
 from tests.kernel.netstat import Sums
 from tests.kernel.relay import Relay, Weather, relayed
 from tests.kernel.traffic import Pair, pair
-from tests.kernel.validation import Between, agree
+from tests.kernel.validation import Between, Tolerance, agree
 
 pytestmark = pytest.mark.kernel
 
@@ -22,6 +22,11 @@ WRITES = 12
 OCTETS = 20_000  # in one write: fourteen segments, so that many duplicate ACKs follow a loss
 SERVERS_ROW = "SELECT * FROM latest WHERE LocalPort = ?"
 UNDOS = ("TCPPartialUndo", "TCPFullUndo", "TCPDSACKUndo", "TCPLossUndo")
+#: Where data flows both ways and is reordered; test_edges_weather compares one way exactly.
+OVERTAKEN = Tolerance(
+    absolute=3,
+    reason="an ACK that its own side's data overtakes repeats, or not, by who looks first",
+)
 PORTS = count(7501)
 
 
@@ -111,7 +116,7 @@ def test_reordering_marks_and_loss_are_counted_as_captured(
         settle(database, far)
     for host, file in zip(net.hosts, files, strict=True):
         captured = {flow: end.values for flow, end in ends(file, host.v4).items()}
-        agree_with_capture(database, host, captured)
+        agree_with_capture(database, host, captured, {"DupAcksIn": OVERTAKEN})
         moved = {name for values in captured.values() for name, value in values.items() if value}
         assert moved >= {"DupAcksIn", "DupAcksOut", "DupAckEpisodes", "SACKBlocksRcvd"}
         assert moved >= {"CERcvd", "ECESent", "ECNsignals"}
@@ -142,12 +147,15 @@ def test_reordering_alone_is_counted_as_captured(
 
 
 def agree_with_capture(
-    database: Database, host: Host, captured: dict[tuple[int, int], dict[str, int]]
+    database: Database,
+    host: Host,
+    captured: dict[tuple[int, int], dict[str, int]],
+    within: dict[str, Tolerance] | None = None,
 ) -> None:
     """Hold the rows of this host's connections against what a capture there tells of them."""
     sql = "SELECT * FROM latest WHERE LocalPort = ? AND RemPort = ? AND netns = ?"
     for flow, values in captured.items():
-        agree("capture", database.one(sql, *flow, host.inode), values)
+        agree("capture", database.one(sql, *flow, host.inode), values, within)
 
 
 def test_what_was_only_late_is_a_spurious_timeout(

@@ -4,6 +4,14 @@
  * other reductions of the congestion window.
  */
 
+/* What the next hook holds the end of an episode against. */
+static __always_inline void estats_shadow_undo(struct estats_socket *s, struct tcp_sock *tp)
+{
+	s->shadow.undo_marker = tp->undo_marker;
+	s->shadow.undo_retrans = tp->undo_retrans;
+	s->shadow.dsacks = tp->dsack_dups;
+}
+
 /* The episode's reduction was taken back. */
 static __always_inline void estats_undone(struct estats_socket *s, struct tcp_sock *tp)
 {
@@ -20,9 +28,7 @@ static __always_inline void estats_note_undo(struct estats_socket *s, struct tcp
 {
 	if (estats_is_undone(s, tp))
 		estats_undone(s, tp);
-	s->shadow.undo_marker = tp->undo_marker;
-	s->shadow.undo_retrans = tp->undo_retrans;
-	s->shadow.dsacks = tp->dsack_dups;
+	estats_shadow_undo(s, tp);
 }
 
 /*
@@ -64,7 +70,8 @@ static __always_inline void estats_note_rtt(struct estats_socket *s, struct tcp_
 static __always_inline void estats_look(struct estats_socket *s, struct tcp_sock *tp)
 {
 	estats_note_rtt(s, tp);
-	estats_observe(&s->seen, tp);
+	estats_observe_windows(&s->seen, tp);
+	estats_observe_marks(&s->seen, tp);
 }
 
 /* One call for each ACK. */
@@ -144,9 +151,7 @@ static __always_inline void estats_note_state(struct estats_socket *s, struct tc
 	if (state == ESTATS_CA_LOSS)
 		s->shadow.lost = tp->lost;	/* marked by the timeout, not by RACK */
 	if (state >= ESTATS_CA_CWR) {
-		s->shadow.undo_marker = tp->undo_marker;
-		s->shadow.undo_retrans = tp->undo_retrans;
-		s->shadow.dsacks = tp->dsack_dups;
+		estats_shadow_undo(s, tp);
 		s->shadow.cwnd = 0;
 	}
 	if (state >= ESTATS_CA_RECOVERY) {

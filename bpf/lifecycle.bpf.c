@@ -101,7 +101,7 @@ static __always_inline struct estats_socket *estats_open(struct sock *sk, struct
 	if (flags & ESTATS_FLAG_PASSIVE)
 		estats_answered(s, tp);
 	s->shadow.lost = tp->lost;
-	s->shadow.undo_marker = tp->undo_marker;
+	estats_shadow_undo(s, tp);
 	s->shadow.ca_state = tp->inet_conn.icsk_ca_state;
 	s->tcp_state = estats_sock(tp)->__sk_common.skc_state;
 	estats_limits_start(s);

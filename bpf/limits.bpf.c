@@ -19,19 +19,29 @@ enum { ESTATS_LIM_SENDER, ESTATS_LIM_CWND, ESTATS_LIM_RWIN, ESTATS_LIM_STARTUP,
 /* Two segments of one loop are closer than this. */
 #define ESTATS_LOOP_NS	100000
 
+/* What keeps ``octets`` from leaving; SENDER, if nothing does. */
+static __always_inline u8 estats_lim_held(struct tcp_sock *tp, u32 nxt, u32 in_flight, u32 octets)
+{
+	u32 room = tp->snd_una + tp->snd_wnd - nxt;
+
+	if (in_flight >= tp->snd_cwnd)
+		return ESTATS_LIM_CWND;
+	if ((s32)room < (s32)octets)
+		return ESTATS_LIM_RWIN;
+	return tp->pacing_timer.state ? ESTATS_LIM_PACE : ESTATS_LIM_SENDER;
+}
+
 /* Of the fields as they will be when ``nxt`` is the next sequence number. */
 static __always_inline u8 estats_lim_of(struct tcp_sock *tp, u32 nxt, u32 in_flight)
 {
-	u32 queued = tp->write_seq - nxt, room = tp->snd_una + tp->snd_wnd - nxt;
+	u32 queued = tp->write_seq - nxt;
+	u8 held;
 
 	if ((s32)queued <= 0)
 		return ESTATS_LIM_SENDER;
-	if (in_flight >= tp->snd_cwnd)
-		return ESTATS_LIM_CWND;
-	if ((s32)room < (s32)estats_min(queued, tp->mss_cache))
-		return ESTATS_LIM_RWIN;
-	if (tp->pacing_timer.state)
-		return ESTATS_LIM_PACE;
+	held = estats_lim_held(tp, nxt, in_flight, estats_min(queued, tp->mss_cache));
+	if (held != ESTATS_LIM_SENDER)
+		return held;
 	if (estats_sock(tp)->sk_tsq_flags & ESTATS_TSQ_THROTTLED)
 		return ESTATS_LIM_SENDER;
 	return queued >= tp->mss_cache ? ESTATS_LIM_TSODEFER : ESTATS_LIM_SENDER;
@@ -129,16 +139,11 @@ static __always_inline u64 estats_lim_us(struct estats_limits *l, u8 lim, u64 no
  */
 static __always_inline void estats_limits_written(struct estats_limits *l, struct tcp_sock *tp)
 {
-	u32 room = tp->snd_una + tp->snd_wnd - tp->snd_nxt;
+	u8 held = estats_lim_held(tp, tp->snd_nxt, estats_in_flight(tp), tp->mss_cache);
 
-	if (estats_in_flight(tp) >= tp->snd_cwnd)
-		l->candidate = ESTATS_LIM_CWND;
-	else if ((s32)room < (s32)tp->mss_cache)
-		l->candidate = ESTATS_LIM_RWIN;
-	else if (tp->pacing_timer.state)
-		l->candidate = ESTATS_LIM_PACE;
-	else
+	if (held == ESTATS_LIM_SENDER)
 		return;
+	l->candidate = held;
 	l->candidate_ns = bpf_ktime_get_ns();
 	l->has_candidate = 1;
 }

@@ -6,6 +6,8 @@ changed rows are written. Times end in ``_us`` (UTC microseconds since 1970) or 
 64-bit values are stored as the signed integer of the same bits (see ``storage.u64``).
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -61,6 +63,20 @@ SNAPSHOT = SqlTable(
     ),
 )
 
+
+def _socket(pid: str) -> tuple[Column[Any], ...]:
+    """Which socket a row is about and whose it is; ``pid`` says who the process is."""
+    return (
+        Column("pid", Integer, comment=pid),
+        Column("pid_start_ns", _INTEGER),
+        Column("comm", Text),
+        Column("uid", Integer),
+        Column("cgroup_id", _INTEGER),
+        Column("netns", _INTEGER, comment="inode of the network namespace"),
+        Column("cookie", _INTEGER, nullable=False, comment="the kernel's socket cookie"),
+    )
+
+
 CONNECTION = SqlTable(
     "connection",
     METADATA,
@@ -75,19 +91,12 @@ CONNECTION = SqlTable(
     Column("closed_us", _INTEGER, comment="NULL: not seen to close"),
     Column("close_reason", Text, comment="closed, aborted, refused …: see storage.closing"),
     Column("origin", Text, nullable=False, comment="active, passive, backfill or polled"),
-    Column("pid", Integer, comment="NULL: never seen in process context"),
-    Column("pid_start_ns", _INTEGER),
-    Column("comm", Text),
-    Column("uid", Integer),
-    Column("cgroup_id", _INTEGER),
-    Column("netns", _INTEGER, comment="inode of the network namespace"),
-    Column("cookie", _INTEGER, nullable=False, comment="the kernel's socket cookie"),
+    *_socket("NULL: never seen in process context"),
     Column("lost", Integer, nullable=False, comment="batches of this connection that were lost"),
     Index("ix_connection_local_port", "LocalPort"),
     Index("ix_connection_rem_port", "RemPort"),
     Index("ix_connection_closed_us", "closed_us"),
 )
-
 
 ENDPOINT = SqlTable(
     "endpoint",
@@ -100,13 +109,7 @@ ENDPOINT = SqlTable(
     Column("opened_us", _INTEGER, nullable=False, comment="when the row was made"),
     Column("closed_us", _INTEGER, comment="NULL: not seen to close"),
     Column("origin", Text, nullable=False, comment="listen, backfill or polled"),
-    Column("pid", Integer, comment="who called listen(); NULL: not seen"),
-    Column("pid_start_ns", _INTEGER),
-    Column("comm", Text),
-    Column("uid", Integer),
-    Column("cgroup_id", _INTEGER),
-    Column("netns", _INTEGER, comment="inode of the network namespace"),
-    Column("cookie", _INTEGER, nullable=False, comment="the kernel's socket cookie"),
+    *_socket("who called listen(); NULL: not seen"),
     Index("ix_endpoint_local_port", "LocalPort"),
 )
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.kernel.capture import SYN, Segment, capturing, segments
 from tests.kernel.collecting import Collector, Database, Row, collecting, until
+from tests.kernel.edges import bulk
 from tests.kernel.net import Net
 from tests.kernel.relay import Relay, Weather, relayed
 from tests.kernel.tcp_info import Witness
@@ -64,13 +65,6 @@ def settled(database: Database, peers: Pair) -> Row:
     return database.latest(witness(peers).cookie)
 
 
-def bulk(peers: Pair, size: int) -> None:
-    """Send from the client and read at the server, as fast as it goes."""
-    peers.server.tell("receive", size=size)
-    peers.client("send", size=size)
-    peers.server.hear()
-
-
 def kernels(said: Witness, offset: int) -> int:
     """One of the kernel's own accounts of time, in microseconds."""
     return int.from_bytes(said.raw[offset : offset + 8], "little")
@@ -105,7 +99,7 @@ def test_the_states_of_the_sender_share_out_all_time_of_a_connection(
 ) -> None:
     """At close the six times add up to the connection's life, and sending was the least of it."""
     detour[1].weather(Weather(delay_ms=20))
-    bulk(far, 300_000)
+    bulk(far.client, far.server, 300_000)
     far.half_close()
     collector.database.catch_up()
     row = collector.database.latest(witness(far).cookie)
@@ -151,7 +145,7 @@ def test_a_long_path_is_limited_by_the_congestion_window(
 ) -> None:
     """Slow start over 80 ms: what the receiver does not hold up waits most for that window."""
     detour[1].weather(Weather(delay_ms=40))
-    bulk(far, 1_500_000)
+    bulk(far.client, far.server, 1_500_000)
     row = settled(collector.database, far)
     busy = kernels(witness(far), BUSY) - kernels(witness(far), RWND_LIMITED)
     bounds = Between(low=busy // 2, high=busy + JIFFY_US, reason="busy for most of its life")
@@ -168,7 +162,7 @@ def test_the_window_grows_by_slow_start_until_a_loss_and_slowly_after_it(
     An ACK counts once and adds at least a segment, so growths are no more than segments added.
     """
     detour[1].weather(Weather(delay_ms=20))
-    bulk(far, INITIAL_WINDOW * 1448)  # no more, or HyStart may set a threshold
+    bulk(far.client, far.server, INITIAL_WINDOW * 1448)  # no more, or HyStart may set a threshold
     first, before = settled(collector.database, far), witness(far)
     assert first["CurSsthreshSegs"] is None or first["CurSsthreshSegs"] > 1 << 30
     assert first["CongAvoid"] == first["OtherReductions"] == first["CongSignals"] == 0
@@ -176,9 +170,9 @@ def test_the_window_grows_by_slow_start_until_a_loss_and_slowly_after_it(
     bounds = Between(low=1, high=grown, reason="an ACK adds one segment or more")
     agree("TCP_INFO", first, {"SlowStart": bounds})
     detour[1].weather(Weather(delay_ms=5, lose=20))
-    bulk(far, 1_000_000)
+    bulk(far.client, far.server, 1_000_000)
     detour[1].weather(Weather(delay_ms=5))
-    bulk(far, 1_000_000)
+    bulk(far.client, far.server, 1_000_000)
     second = settled(collector.database, far)
     assert second["CongSignals"] > 0
     assert second["CongAvoid"] > 0
@@ -194,9 +188,9 @@ def test_an_idle_sender_restarts_with_a_smaller_window(
     """
     detour[0].client.sysctl("net.ipv4.tcp_slow_start_after_idle", restarts)
     detour[1].weather(Weather(delay_ms=20))
-    bulk(far, 300_000)
+    bulk(far.client, far.server, 300_000)
     before = settled(collector.database, far)
-    bulk(far, 1000)
+    bulk(far.client, far.server, 1000)
     after = settled(collector.database, far)
     detour[0].client.sysctl("net.ipv4.tcp_slow_start_after_idle", 1)
     fell = {n: after[n] - before[n] for n in ("OtherReductions", "OtherReductionsCV")}
@@ -218,7 +212,7 @@ def test_round_trips_are_those_of_the_capture_and_high_above_the_threshold(
             peers.open(net.server, 4, port, 1)
             for delay in (5, 25):
                 relay.weather(Weather(delay_ms=delay))
-                bulk(peers, 200_000)
+                bulk(peers.client, peers.server, 200_000)
                 row = settled(collector.database, peers)
         samples = round_trips(list(segments(tmp_path / "client.pcap")), net.client.v4)
     assert row["NormalRTTm"] + row["HighRTTm"] == row["CountRTT"]

@@ -124,6 +124,16 @@ static __always_inline void estats_timeout(struct estats_socket *s, struct tcp_s
 	estats_signal(s, tp, cwnd);
 }
 
+/*
+ * A retransmission for path MTU passes through Loss too. It leaves nothing to undo
+ * and the timer pending; so does a timeout within CWR, but for the timer.
+ */
+static __always_inline bool estats_is_timeout(struct tcp_sock *tp, u8 old_state)
+{
+	return old_state == ESTATS_CA_LOSS || tp->prior_ssthresh || tp->undo_marker ||
+	       !tp->inet_conn.icsk_pending;
+}
+
 /* From one congestion state to another; prior_cwnd is the window as it was at entry. */
 static __always_inline void estats_note_state(struct estats_socket *s, struct tcp_sock *tp,
 					      u8 old_state, u8 state)
@@ -142,9 +152,7 @@ static __always_inline void estats_note_state(struct estats_socket *s, struct tc
 		if (old_state != ESTATS_CA_CWR && old_state != ESTATS_CA_RECOVERY)
 			estats_signal(s, tp, tp->prior_cwnd);
 	}
-	/* A retransmission for path MTU passes through Loss too, with nothing to undo. */
-	if (state == ESTATS_CA_LOSS &&
-	    (old_state == ESTATS_CA_LOSS || tp->prior_ssthresh || tp->undo_marker)) {
+	if (state == ESTATS_CA_LOSS && estats_is_timeout(tp, old_state)) {
 		estats_timeout(s, tp, old_state);
 		estats_limits_timeout(s);
 	}

@@ -131,6 +131,18 @@ def test_silence_is_a_timeout_and_then_subsequent_ones(play: Play) -> None:
     play.check(CurTimeoutCount=0, Timeouts=1, AbruptTimeouts=1, SpuriousRtoDetected=0)
 
 
+def test_a_timeout_within_a_reduction_counts(play: Play) -> None:
+    """What reduces the window already is not reduced again, yet the timer did fire."""
+    script = play.open(PLAIN, SYN | ECE | CWR)
+    first = play.write(3)
+    script.ack = first + MSS
+    script.send(ACK | ECE)
+    assert script.hear_data(MSS)[0].seq == first + MSS
+    script.ack = first + 3 * MSS
+    script.send()
+    play.check(ECNsignals=1, Timeouts=1, SubsequentTimeouts=0, CongSignals=2, FastRetran=0)
+
+
 def test_an_echo_of_the_original_proves_the_timeout_spurious(play: Play) -> None:
     """The acknowledgement carries the timestamp of the first transmission."""
     script = play.open(PLAIN + SACK_PERMITTED + stamps(1, 0))

@@ -172,21 +172,27 @@ static __always_inline void estats_note_state(struct estats_socket *s, struct tc
 /*
  * The kernel does not run a tracing program that an interrupt found running on
  * the same CPU. What the next hook finds in another state than it was left in
- * has changed without us.
+ * has changed without us. So has what it finds in the same state of another
+ * episode, which begins with a marker of its own; while the kernel changes from
+ * one to the other the marker comes first, and tells nothing.
  */
-static __always_inline void estats_catch_up(struct estats_socket *s, struct tcp_sock *tp)
+static __always_inline void estats_catch_up(struct estats_socket *s, struct tcp_sock *tp,
+					    bool changing)
 {
-	u8 state = tp->inet_conn.icsk_ca_state;
+	u8 state = tp->inet_conn.icsk_ca_state, old_state = s->shadow.ca_state;
 
-	if (state != s->shadow.ca_state)
-		estats_note_state(s, tp, s->shadow.ca_state, state);
+	if (!changing && state >= ESTATS_CA_RECOVERY && state == old_state && tp->undo_marker &&
+	    tp->undo_marker != s->shadow.undo_marker)
+		old_state = ESTATS_CA_DISORDER;
+	if (state != old_state)
+		estats_note_state(s, tp, old_state, state);
 }
 
 /* What the segments up to now have done, under the lock. */
 static __always_inline void estats_acknowledged(struct estats_socket *s, struct tcp_sock *tp)
 {
 	estats_look(s, tp);
-	estats_catch_up(s, tp);
+	estats_catch_up(s, tp, false);
 	estats_note_undo(s, tp);
 	estats_note_growth(s, tp);
 	estats_note_lost(s, tp);
@@ -208,7 +214,7 @@ int on_tcp_cong_state_set(u64 *ctx)
 		return 0;
 	if (s->handshaken)
 		estats_note_rtt(s, tp);
-	estats_catch_up(s, tp);
+	estats_catch_up(s, tp, true);
 	estats_note_state(s, tp, s->shadow.ca_state, ctx[1]);
 	s->dirty = 1;
 	return 0;

@@ -54,6 +54,13 @@ static __always_inline void estats_refused(struct estats_socket *s)
 		__sync_fetch_and_add(&c->lost, 1);
 }
 
+/* Whether a segment or a system call is being processed: somebody holds the lock. */
+static __always_inline bool estats_is_busy(struct sock *sk)
+{
+	/* The spinlock's first word; a real-time kernel keeps something else there, mostly 0. */
+	return sk->sk_lock.owned || *(u32 *)&sk->sk_lock.slock;
+}
+
 /* An update; with SWEPT in flags from the sweep, else under the socket's lock. */
 static __always_inline void estats_send(struct tcp_sock *tp, struct estats_socket *s,
 					struct estats_seen *n, u32 flags)
@@ -64,6 +71,11 @@ static __always_inline void estats_send(struct tcp_sock *tp, struct estats_socke
 	u64 used = 0;
 
 	estats_offered(tp, s);
+	/* Who has the lock now may have marked the socket before, and is not done; who takes it
+	 * later will.
+	 */
+	if (flags & ESTATS_FLAG_SWEPT && estats_is_busy(estats_sock(tp)))
+		s->dirty = 1;
 	/* A CPU that came after the start has no ring. */
 	if (ring) {
 		used = bpf_ringbuf_query(ring, ESTATS_RB_AVAIL_DATA);

@@ -122,7 +122,7 @@ static __always_inline void estats_closed(struct tcp_sock *tp, struct estats_soc
 	if (s->life == ESTATS_LIFE_LIVE) {
 		if (s->handshaken) {
 			estats_look(s, tp);
-			estats_catch_up(s, tp);
+			estats_catch_up(s, tp, false);
 			estats_note_undo(s, tp);
 			estats_note_lost(s, tp);
 		}

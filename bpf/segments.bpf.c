@@ -384,7 +384,7 @@ int on_egress(struct __sk_buff *skb)
 		s->seen.rwin_sent_max = estats_max(s->seen.rwin_sent_max, s->seen.rwin_sent);
 		s->seen.have |= ESTATS_HAVE_RWIN_SENT;
 	}
-	estats_catch_up(s, tp);
+	estats_catch_up(s, tp, false);
 	if (s->handshaken && estats_is_closing(estats_sock(tp)))
 		estats_look_ahead(s, tp, bpf_ntohl(th->seq), ip.octets);
 	estats_note_undo(s, tp);	/* before a timeout or a recovery starts the next episode */

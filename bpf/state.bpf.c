@@ -30,8 +30,6 @@
 #define ESTATS_INFINITE_SSTHRESH	0x7fffffff
 /* What an unlimited amount of octets is shown as. */
 #define ESTATS_SATURATED		0xffffffff
-/* Longer than a segment takes to be processed once its clock was read. */
-#define ESTATS_SETTLED_NS		1000000
 
 #define ESTATS_TSQ_THROTTLED		1	/* bit of sock.sk_tsq_flags */
 #define ESTATS_PACING_NEEDED		1	/* sock.sk_pacing_status */

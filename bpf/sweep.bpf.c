@@ -42,9 +42,6 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (s->handshaken)
 		estats_observe(&seen, tp);
 	estats_send(tp, s, &seen, ESTATS_FLAG_SWEPT);
-	/* A segment may be in the middle of its processing on another CPU. */
-	if (bpf_ktime_get_ns() - tp->tcp_mstamp * 1000 < ESTATS_SETTLED_NS)
-		s->dirty = 1;
 	return 0;
 }
 

@@ -40,7 +40,9 @@ class Sums:
         """
         names = [term for name in theirs for term in name.split(" + ")]
         if missed := self._all_missed() - self._missed:
-            skipped = Tolerance(absolute=missed, reason=f"the kernel skipped {missed} runs of hooks")
+            skipped = Tolerance(
+                absolute=missed, reason=f"the kernel skipped {missed} runs of hooks"
+            )
             within = {**dict.fromkeys(theirs.keys() - _ABSOLUTE, skipped), **(within or {})}
         agree("namespace counters", self._totals(names), theirs, within)
 

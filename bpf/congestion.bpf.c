@@ -35,13 +35,16 @@ static __always_inline void estats_note_undo(struct estats_socket *s, struct tcp
  * The end of one episode and the begin of the next may lie between two hooks,
  * which then find a new undo_marker: a D-SACK undoes and, in the same ACK or at
  * the timer, something is lost again. Undone it was, if D-SACKs have come for
- * all that had been retransmitted; -1 is that nothing had been.
+ * all that had been retransmitted; -1 is that nothing had been. CWR has no marker:
+ * where there is one still, its answer to a tail loss probe comes before the undo.
  */
 static __always_inline bool estats_is_undone_between(struct estats_socket *s,
-						     struct tcp_sock *tp)
+						     struct tcp_sock *tp, u8 state)
 {
 	s32 due = s->shadow.undo_retrans;
 
+	if (state == ESTATS_CA_CWR && tp->undo_marker)
+		return false;
 	return s->handshaken && s->shadow.undo_marker && due >= 0 &&
 	       tp->dsack_dups - s->shadow.dsacks >= due;
 }
@@ -140,7 +143,7 @@ static __always_inline void estats_note_state(struct estats_socket *s, struct tc
 {
 	if (state <= ESTATS_CA_DISORDER)
 		estats_note_undo(s, tp);
-	else if (old_state <= ESTATS_CA_DISORDER && estats_is_undone_between(s, tp))
+	else if (old_state <= ESTATS_CA_DISORDER && estats_is_undone_between(s, tp, state))
 		estats_undone(s, tp);
 	if (state == ESTATS_CA_CWR && old_state < ESTATS_CA_CWR) {
 		if (s->shadow.from_egress)

@@ -1,7 +1,7 @@
 """The questions the command line asks: latest values, their history, and what they grew from."""
 
 import sqlite3
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from heapq import merge
 from itertools import groupby
@@ -30,7 +30,8 @@ from storage.select import (
     series,
 )
 
-_Cut = tuple[int, int, dict[str, Value]]  # snapshot_id, taken_us, values by name
+#: snapshot_id, taken_us, where the values stand in a sample, and the values
+_Cut = tuple[int, int, Sequence[int], list[Value]]
 
 _STREAMED: Final = {"yield_per": 500}  # rows that are fetched at a time
 
@@ -148,15 +149,18 @@ class Reader:
         forward. The base of a sample is the connection's sample before it, nothing at its birth.
         """
         tables = sampled_tables(variables)
-        here = {t: [v for v in variables if v.table is t] for t in tables}
-        statements = {t: series(t, here[t], question.period) for t in tables}
+        places = {t: [n for n, v in enumerate(variables) if v.table is t] for t in tables}
+        statements = {
+            t: series(t, [variables[n] for n in places[t]], question.period) for t in tables
+        }
         for found in self._rows(connections(variables, question), question):
             owner = dict(found)
             parameter = {"connect_index": owner["ConnectIndex"]}
-            cuts = (self._cuts(statements[t], here[t], parameter) for t in tables)
-            for sample in _carried_forward(variables, owner, merge(*cuts, key=itemgetter(0))):
-                if sample[0] >= question.period.first:
-                    yield sample[1]
+            cuts = [self._cuts(statements[t], variables, places[t], parameter) for t in tables]
+            ordered = cuts[0] if len(cuts) == 1 else merge(*cuts, key=itemgetter(0))
+            for snapshot_id, sample in _carried_forward(variables, owner, ordered):
+                if snapshot_id >= question.period.first:
+                    yield sample
 
     def listeners(
         self, variables: Sequence[Variable], question: Question, *, history: bool = False
@@ -176,12 +180,18 @@ class Reader:
             )
 
     def _cuts(
-        self, statement: Select[Any], variables: Sequence[Variable], parameter: Mapping[str, int]
+        self,
+        statement: Select[Any],
+        variables: Sequence[Variable],
+        places: Sequence[int],
+        parameter: Mapping[str, int],
     ) -> Iterator[_Cut]:
-        """One connection's rows of one table, as (snapshot_id, taken_us, value by name)."""
-        for row in self._connection.execute(statement, parameter).mappings():
-            values = {v.name: _decoded(v, row[v.name]) for v in variables}
-            yield row["snapshot_id"], row["taken_us"], values
+        """One connection's rows of one table, whose variables stand at ``places`` in a sample."""
+        wide = [(at, variables[n]) for at, n in enumerate(places) if variables[n].bits == 64]
+        for number, taken_us, *values in self._connection.execute(statement, parameter):
+            for at, variable in wide:
+                values[at] = _decoded(variable, values[at])
+            yield number, taken_us, places, values
 
     def _rows(self, statement: Select[Any], question: Question) -> Iterator[RowMapping]:
         """The rows of a statement about connections, a few at a time."""
@@ -197,27 +207,32 @@ def _carried_forward(
 ) -> Iterator[tuple[int, Sample]]:
     """Rows of several tables, in time order, as samples with all values: (snapshot_id, sample)."""
     born = owner["origin"] not in NOT_FROM_BIRTH
-    values: dict[str, Value] = {v.name: owner.get(v.name) for v in variables}
-    base: dict[str, Value] = dict.fromkeys(values, 0 if born else None)
+    closed_us = owner["closed_us"]
+    values: list[Value] = [owner.get(v.name) for v in variables]
+    base: list[Value] = [0 if born else None] * len(variables)
     base_us = owner["opened_us"] if born else None
     for snapshot_id, group in groupby(cuts, key=itemgetter(0)):
         parts = list(group)
         taken_us = parts[0][1]
-        changed = {name: value for _, _, part in parts for name, value in part.items()}
-        values |= changed
-        yield (
-            snapshot_id,
-            Sample(
-                connection=owner,
-                taken_us=taken_us,
-                as_of_us=_while_open(taken_us, owner["closed_us"]),
-                values=tuple(values.values()),
-                base=tuple(base.values()),
-                base_us=base_us,
-            ),
+        _put(values, parts)
+        sample = Sample(
+            connection=owner,
+            taken_us=taken_us,
+            as_of_us=_while_open(taken_us, closed_us),
+            values=tuple(values),
+            base=tuple(base),
+            base_us=base_us,
         )
-        base |= changed
+        yield snapshot_id, sample
+        _put(base, parts)
         base_us = taken_us
+
+
+def _put(values: list[Value], parts: Iterable[_Cut]) -> None:
+    """Set what the rows of one snapshot have new."""
+    for _, _, places, changed in parts:
+        for place, value in zip(places, changed, strict=True):
+            values[place] = value
 
 
 def _while_open(moment_us: int, closed_us: int | None) -> int:

@@ -27,6 +27,9 @@ OVERTAKEN = Tolerance(
     absolute=3,
     reason="an ACK that its own side's data overtakes repeats, or not, by who looks first",
 )
+UNDONE = "SpuriousFrDetected + SpuriousRtoDetected"
+#: Seen once in some 400; test_scripts has each kind of undo alone, and none is missed there.
+UNSEEN = {UNDONE: Tolerance(absolute=1, reason="an undo in the ACK that begins the next episode")}
 PORTS = count(7501)
 
 
@@ -89,10 +92,11 @@ def test_recoveries_timeouts_and_duplicates_add_up_to_the_sums_of_the_namespace(
                 "AbruptTimeouts": Between(high=timeouts, reason="a hint may have come before"),
                 "CongSignals": Between(low=recoveries + timeouts, reason="local reductions too"),
                 "DSACKDups": end.kernel("TCPDSACKRecvSegs"),
-                "SpuriousFrDetected + SpuriousRtoDetected": undone,
+                UNDONE: undone,
                 "CongOverCount": Between(high=undone, reason="some had nothing to take back"),
                 "LostRetransmitSegs": Between(high=lost_again, reason="counted when sent again"),
-            }
+            },
+            UNSEEN,
         )
     for name in ("TCPTimeouts", "TCPDSACKRecvSegs", "TCPDSACKUndo", "TCPLostRetransmit"):
         assert sum(end.kernel(name) for end in both) > 0, name
@@ -122,7 +126,7 @@ def test_reordering_marks_and_loss_are_counted_as_captured(
         assert moved >= {"CERcvd", "ECESent", "ECNsignals"}
     assert sum(end.ours("SpuriousFrDetected") for end in both) > 0
     for end in both:
-        end.agree({"SpuriousFrDetected + SpuriousRtoDetected": end.kernel(*UNDOS)})
+        end.agree({UNDONE: end.kernel(*UNDOS)}, UNSEEN)
         assert end.ours("NonRecovDAEpisodes") <= end.ours("NonRecovDA")
 
 

@@ -7,7 +7,7 @@ from heapq import merge
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, RowMapping, Select, func, select
 from sqlalchemy.exc import DBAPIError
@@ -188,10 +188,12 @@ class Reader:
     ) -> Iterator[_Cut]:
         """One connection's rows of one table, whose variables stand at ``places`` in a sample."""
         wide = [(at, variables[n]) for at, n in enumerate(places) if variables[n].bits == 64]
-        for number, taken_us, *values in self._connection.execute(statement, parameter):
-            for at, variable in wide:
-                values[at] = _decoded(variable, values[at])
-            yield number, taken_us, places, values
+        for part in self._connection.execute(statement, parameter).partitions(1000):
+            for row in part:
+                number, taken_us, *values = cast(tuple[Any, ...], row)
+                for at, variable in wide:
+                    values[at] = _decoded(variable, values[at])
+                yield number, taken_us, places, values
 
     def _rows(self, statement: Select[Any], question: Question) -> Iterator[RowMapping]:
         """The rows of a statement about connections, a few at a time."""

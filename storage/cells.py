@@ -181,8 +181,10 @@ def _origins(flags: Array, otherwise: str = "backfill") -> Array:
 
 def _addresses(octets: Array, ipv4: npt.NDArray[np.bool_]) -> Array:
     """16 octets each, in network order, as text."""
-    pairs = zip(octets, ipv4.tolist(), strict=True)
-    texts = [_address(address.tobytes(), is_ipv4) for address, is_ipv4 in pairs]
+    together = octets.tobytes()  # a slice of it is ten times cheaper than a row of the array
+    starts = range(0, len(together), 16)
+    pairs = zip(starts, ipv4.tolist(), strict=True)
+    texts = [_address(together[at : at + 16], is_ipv4) for at, is_ipv4 in pairs]
     return np.array(texts, dtype=object)
 
 

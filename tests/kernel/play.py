@@ -8,7 +8,17 @@ from itertools import count
 import pytest
 
 from tests.kernel.collecting import Collector, Row
-from tests.kernel.script import ACK, SYN, Script, Segment, Wire, mss
+from tests.kernel.script import (
+    ACK,
+    NOP,
+    SACK_PERMITTED,
+    SYN,
+    Script,
+    Segment,
+    Wire,
+    mss,
+    sack,
+)
 from tests.kernel.traffic import Peer
 from tests.kernel.validation import agree
 
@@ -58,6 +68,20 @@ class Play:
         self.host("send", size=segments * MSS)
         self.script.hear_data(segments * MSS)
         return self.script.ack
+
+    def recover(self) -> int:
+        """Open, let the kernel send five segments and the first of them again, and take them all.
+
+        The answer is where the first one begins.
+        """
+        script = self.open(PLAIN + SACK_PERMITTED)
+        first = self.write(5)
+        for n in (2, 3, 4):
+            script.send(options=NOP * 2 + sack((first + MSS, first + n * MSS)))
+        assert script.hear_data(MSS)[0].seq == first
+        script.ack = first + 5 * MSS
+        script.send()
+        return first
 
     def row(self) -> Row:
         """The connection's newest values."""

@@ -154,21 +154,9 @@ def test_an_echo_of_the_original_proves_the_timeout_spurious(play: Play) -> None
     play.check(Timeouts=1, SpuriousRtoDetected=1, SpuriousFrDetected=0, CongOverCount=1)
 
 
-def recover(play: Play) -> int:
-    """Let the kernel send five segments, the first of them twice; the answer is where it begins."""
-    script = play.open(PLAIN + SACK_PERMITTED)
-    first = play.write(5)
-    for n in (2, 3, 4):
-        script.send(options=NOP * 2 + sack((first + MSS, first + n * MSS)))
-    assert script.hear_data(MSS)[0].seq == first
-    script.ack = first + 5 * MSS
-    script.send()
-    return first
-
-
 def test_a_dsack_after_a_recovery_takes_it_back(play: Play) -> None:
     """The retransmission was a duplicate: it shows at the next segment."""
-    first, script = recover(play), play.script
+    first, script = play.recover(), play.script
     script.send(options=NOP * 2 + sack((first, first + MSS)))
     script.send(window=50_000)
     play.check(FastRetran=1, SpuriousFrDetected=1, CongOverCount=1, DSACKDups=1)
@@ -178,7 +166,7 @@ def test_a_dsack_that_comes_with_the_next_loss_takes_the_recovery_before_it_back
     play: Play,
 ) -> None:
     """One acknowledgement ends the first episode and begins the second: no hook lies between."""
-    first, script = recover(play), play.script
+    first, script = play.recover(), play.script
     second = play.write(5)
     blocks = (first, first + MSS), (second + MSS, second + 4 * MSS)
     script.send(options=NOP * 2 + sack(*blocks))
@@ -186,25 +174,6 @@ def test_a_dsack_that_comes_with_the_next_loss_takes_the_recovery_before_it_back
     script.ack = second + 5 * MSS
     script.send()
     play.check(FastRetran=2, SpuriousFrDetected=1, CongSignals=2, DSACKDups=1)
-
-
-def test_a_dsack_that_comes_with_the_answer_to_a_probe_is_one_undo(link: Wire, play: Play) -> None:
-    """The probe was a repair, which is a signal of its own before the undo, in one acknowledgement.
-
-    Congestion window reduced, so the state changes while the undo is still to come.
-    """
-    first, script = recover(play), play.script
-    link.host.sysctl("net.ipv4.tcp_early_retrans", 3)
-    try:
-        second = play.write(1)
-        assert script.hear_data(MSS)[0].seq == second, "the tail loss probe"
-    finally:
-        link.host.sysctl("net.ipv4.tcp_early_retrans", 0)
-    play.host("send", size=MSS)
-    script.ack = second + 2 * MSS
-    script.send(options=NOP * 2 + sack((first, first + MSS)))
-    script.send(window=50_000)
-    play.check(FastRetran=1, SpuriousFrDetected=1, CongSignals=2, DSACKDups=1, Timeouts=0)
 
 
 def test_data_out_of_order_is_answered_by_duplicates(play: Play) -> None:

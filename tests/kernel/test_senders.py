@@ -1,4 +1,4 @@
-"""Who holds a sender back, and for how long, when a script decides it and looks at its clock.
+"""What a sender does and who holds it back, for how long, when a script decides it.
 
 No timer of the kernel fires meanwhile: the shortest retransmission timeout is five seconds here.
 """
@@ -11,7 +11,7 @@ import pytest
 from tests.kernel.clock import Clock
 from tests.kernel.collecting import Collector, collecting
 from tests.kernel.play import MSS, PLAIN, Play, staged
-from tests.kernel.script import ACK, FIN, SYN, Wire, wire
+from tests.kernel.script import ACK, FIN, NOP, SYN, Wire, sack, wire
 
 pytestmark = pytest.mark.kernel
 
@@ -208,6 +208,25 @@ def test_a_full_queue_of_this_host_stalls_the_sender(play: Play) -> None:
     finally:
         link.queue("delete")
     play.check(SendStall=1, CongSignals=1, FastRetran=0, Timeouts=0)
+
+
+def test_a_dsack_that_comes_with_the_answer_to_a_probe_is_one_undo(link: Wire, play: Play) -> None:
+    """The tail loss probe was a repair, which is a signal of its own; in the same acknowledgement.
+
+    The kernel changes its state for the signal while the undo is still to come.
+    """
+    first, script = play.recover(), play.script
+    link.host.sysctl("net.ipv4.tcp_early_retrans", 3)
+    try:
+        second = play.write(2)
+        assert script.hear_data(MSS)[0].seq == second + MSS, "the probe"
+    finally:
+        link.host.sysctl("net.ipv4.tcp_early_retrans", 0)
+    play.host("send", size=MSS)
+    script.ack = second + 3 * MSS
+    script.send(options=NOP * 2 + sack((first, first + MSS)))
+    script.send(window=50_000)
+    play.check(FastRetran=1, SpuriousFrDetected=1, CongSignals=2, DSACKDups=1, Timeouts=0)
 
 
 def test_the_limits_of_a_route_and_of_a_peer_are_shown(

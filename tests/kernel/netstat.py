@@ -10,15 +10,12 @@ from tests.kernel.validation import Tolerance, agree
 _ABSOLUTE = {"SegsRetrans", "DSACKDups"}
 
 
-class Sums:
-    """What a host's namespace counts from now on, and what our rows of one port add up to."""
+class Growth:
+    """What a host's namespace counts from now on."""
 
-    def __init__(self, host: Host, database: Database, port: int) -> None:
-        """Take the counters as they are; no other port may have traffic from now on."""
+    def __init__(self, host: Host) -> None:
+        """Take the counters as they are."""
         self.host = host
-        self.port = port
-        self._database = database
-        self._missed = self._all_missed()
         self._before = host.mib()
 
     def kernel(self, *names: str) -> int:
@@ -26,6 +23,17 @@ class Sums:
         now = self.host.mib()
         keys = [name if ":" in name else f"TcpExt:{name}" for name in names]
         return sum(now[key] - self._before[key] for key in keys)
+
+
+class Sums(Growth):
+    """The same, and what our rows of one port add up to."""
+
+    def __init__(self, host: Host, database: Database, port: int) -> None:
+        """No other port may have traffic from now on."""
+        super().__init__(host)
+        self.port = port
+        self._database = database
+        self._missed = self._all_missed()
 
     def ours(self, *variables: str) -> int:
         """These variables, added up over all connections of this host from or to the port."""

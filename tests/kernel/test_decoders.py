@@ -12,7 +12,7 @@ from tests.kernel.collecting import Database, collecting, until
 from tests.kernel.decoders import Values, tcptrace, tshark
 from tests.kernel.edges import settle
 from tests.kernel.net import Host, Net
-from tests.kernel.netstat import Sums
+from tests.kernel.netstat import Growth
 from tests.kernel.relay import Relay, Weather, relayed
 from tests.kernel.traffic import Pair, pair
 from tests.kernel.validation import Between, agree
@@ -59,7 +59,7 @@ def far(detour: tuple[Net, Relay]) -> Iterator[Pair]:
 
 def bad_day(net: Net, relay: Relay, far: Pair, port: int, family: int) -> None:
     """Loss, reordering and marks while both ends talk; then a reader that pauses."""
-    closings = Sums(net.server, Database(Path()), port)
+    closings = Growth(net.server)
     far.open(net.server, family, port, CONNECTIONS)
     relay.weather(Weather(delay_ms=3, lose=10, late=15, late_ms=12, mark=20))
     far.exchange(WRITES, OCTETS)

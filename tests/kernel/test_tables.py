@@ -41,7 +41,10 @@ def programs(collector: Collector) -> set[str]:
 def test_a_table_alone_counts_what_it_counts_among_all(
     net: Net, peers: Pair, tmp_path: Path
 ) -> None:
-    """One collector for each table and one for all, on the same lossy connections to their end."""
+    """One collector for each table and one for all, on the same lossy connections to their end.
+
+    They may be apart by the runs of hooks that the kernel skipped for the one and not the other.
+    """
     with ExitStack() as stack:
         folders = {table: tmp_path / table.value for table in SAMPLED}
         alone = {}
@@ -65,6 +68,11 @@ def test_a_table_alone_counts_what_it_counts_among_all(
         assert sum(every.database.latest(cookie)["SendStall"] for cookie in cookies) > 0
         for table, running in alone.items():
             names = [v.name for v in counters(table)]
+            both = running.database, every.database
+            skipped = sum(d.value("SELECT sum(missed) FROM snapshot") for d in both)
             for cookie in cookies:
-                ours, whole = (c.database.latest(cookie) for c in (running, every))
-                assert {n: ours[n] for n in names} == {n: whole[n] for n in names}, table
+                ours, whole = (database.latest(cookie) for database in both)
+                apart = {n: (ours[n], whole[n]) for n in names if ours[n] != whole[n]}
+                if skipped:
+                    apart = {n: (a, b) for n, (a, b) in apart.items() if abs(a - b) > skipped}
+                assert not apart, table

@@ -396,13 +396,16 @@ def write_for_ever(path: Path, run: Run, make_snapshot: MakeSnapshot) -> None:
 def test_a_killed_writer_leaves_whole_snapshots(
     database: Path, run: Run, make_snapshot: MakeSnapshot, delay_seconds: float
 ) -> None:
-    """Killed with -9 in the middle of a write: the database is sound, and a new writer goes on."""
+    """Killed with -9 in the middle of a write: the database is sound, and a new writer goes on.
+
+    The first snapshot may be there or not, as all others.
+    """
     process = multiprocessing.get_context("fork").Process(
         target=write_for_ever, args=(database, run, make_snapshot)
     )
     process.start()
     wal = database.with_name("flows.db-wal")
-    while not (wal.exists() and wal.stat().st_size > 1_000_000):  # the second snapshot, at least
+    while not (wal.exists() and wal.stat().st_size > 1_000_000):  # about half of the first one
         assert process.is_alive()
         time.sleep(0.01)
     time.sleep(delay_seconds)
@@ -415,7 +418,7 @@ def test_a_killed_writer_leaves_whole_snapshots(
     for table in SAMPLED:
         assert select(database, ["count(*)"], table.value) == [(2000 * snapshots,)]
     again = Writer(database, run)
-    assert again.first_index == 2000
+    assert again.first_index == (2000 if snapshots else 0)
     again.close("done")
 
 

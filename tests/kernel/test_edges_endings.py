@@ -9,7 +9,15 @@ import pytest
 
 from tests.kernel.capture import Flow, Segment, capturing, segments
 from tests.kernel.collecting import Database, collecting, until
-from tests.kernel.edges import agree_with_kernel, bulk, capturing_both, row_of, settle, totals
+from tests.kernel.edges import (
+    agree_with_kernel,
+    agree_with_namespace,
+    bulk,
+    capturing_both,
+    row_of,
+    settle,
+    totals,
+)
 from tests.kernel.net import Host, Net
 from tests.kernel.netstat import Sums
 from tests.kernel.relay import Relay, Weather
@@ -86,12 +94,7 @@ def test_a_half_closed_connection_counts_what_still_flows_the_other_way(
     for host, _, flow in ends_of(net, peers, local_port, port):
         agree("capture", row_of(database, host, flow), totals(files[host], host, flow))
     row = row_of(database, net.server, (port, local_port))
-    recovered = {
-        "FastRetran": sums.kernel("TCPSackRecovery"),
-        "Timeouts + SubsequentTimeouts": sums.kernel("TCPTimeouts"),
-        "DSACKDups": sums.kernel("TCPDSACKRecvSegs"),
-    }
-    agree("namespace counters", row, recovered)
+    agree_with_namespace(sums)
     assert row["FastRetran"] > 0
     assert row["State"] == CLOSE_WAIT
     assert row_of(database, net.client, (local_port, port))["State"] == FIN_WAIT_2

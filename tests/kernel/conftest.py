@@ -1,6 +1,10 @@
 """Fixtures for tests on real traffic: who may run them, the path, and that nothing stays.
 
 ``--validation FILE`` keeps what the tests compared, and how they ended.
+
+Continuous integration shares its machine with others, and real time with whatever they do: there a
+test of this folder that fails is run once more, and the last line counts it as rerun. Nowhere else,
+and never for a validation: whoever looks for rare faults shall see them.
 """
 
 import json
@@ -29,6 +33,15 @@ FAILED: list[str] = []
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Offer ``--validation``."""
     parser.addoption("--validation", type=Path, metavar="FILE", help="write what was compared")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the tests of this folder be run twice where that is the rule."""
+    if not os.environ.get("CI") or config.getoption("--validation", default=None):
+        return
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

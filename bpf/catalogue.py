@@ -491,7 +491,7 @@ CATALOGUE: Final = (
              derived="HCSumRTTUs / 1000"),
     Variable(id=87, table=Table.PATH, name="CountRTT", rfc="tcpEStatsPathCountRTT", web10g=True, syntax="counter32", bits=32,
              unit="samples", kind=Kind.COUNTER, op=Op.SET, status=Status.COLLECTED,
-             exactness="equivalent: identical to RTT_CB args[0] in 223 of 223 rounds and within 75 us of a pcap for 90 % of the samples; blind when the sample equals srtt and mdev_us < 4; ACKs that wait for the socket's lock are merged by the kernel, and several merge outside ESTABLISHED: up to a fifth of a capture's, on a busy host",
+             exactness="equivalent: identical to RTT_CB args[0] in 223 of 223 rounds and within 75 us of a pcap for 90 % of the samples; blind when the sample equals srtt and mdev_us < 4; ACKs that wait for the socket's lock are merged by the kernel, and several merge outside ESTABLISHED: 158 of a capture's 177 were counted on a busy host",
              source="number of brackets where srtt_us or mdev_us changed",
              summary="Number of RTT samples in SumRTT."),
     Variable(id=88, table=Table.PATH, name="MaxRTO", rfc="tcpEStatsPathMaxRTO", web10g=True, syntax="gauge32", bits=32,

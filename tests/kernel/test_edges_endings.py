@@ -29,10 +29,8 @@ from tests.kernel.validation import Tolerance, agree
 pytestmark = pytest.mark.kernel
 
 PORTS = count(8101)
-UNSEEN = Tolerance(
-    relative=0.2,
-    reason="a sample equal to the smoothed value is not seen, ACKs that wait are merged",
-)
+UNSEEN = Tolerance(relative=0.1, reason="a sample equal to the smoothed value is not seen")
+CLOCKS = Tolerance(relative=0.1, reason="the kernel's clock stops a little after the wire's")
 CLOSE_WAIT, FIN_WAIT_2, TIME_WAIT = 8, 7, 11  # as the RFC numbers them
 KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -120,7 +118,7 @@ def test_a_half_closed_connection_is_watched_as_closely_as_an_open_one(
         "MaxPipeSize": (flight := largest_flight(passed, net.server.v4)),
         "MaxRetxQueue": flight,
     }
-    agree("capture", row, captured, {"CountRTT": UNSEEN, "HCSumRTTUs": UNSEEN})
+    agree("capture", row, captured, {"CountRTT": UNSEEN, "HCSumRTTUs": CLOCKS})
     assert row["SlowStart"] > 0
 
 

@@ -204,8 +204,8 @@ def test_round_trips_are_those_of_the_capture_and_high_above_the_threshold(
     """One sample for each advancing ACK, as long as the wire says, on either side of 30 ms.
 
     A sample equal to the smoothed value is not seen, and ACKs that had to wait for the lock are
-    merged into one: one in five may be missing. The kernel's clock starts a little before and stops
-    a little after the wire's: a tenth of the sum may be added, and as much is not seen.
+    merged into one: one in seven may be missing. The kernel's clock starts a little before and
+    stops a little after the wire's: a tenth of the sum may be added.
     """
     (net, relay), port = detour, next(PORTS)
     with pair(net.client, net.server) as peers:
@@ -220,11 +220,11 @@ def test_round_trips_are_those_of_the_capture_and_high_above_the_threshold(
     high = sum(s > 0.03 for s in samples)
     assert 0 < high < len(samples)
     missed = "a sample that equals the smoothed value is not seen, ACKs that wait are merged"
-    clock = "the kernel's clock starts before the wire's"
-    counted = Between(low=0.8 * len(samples), high=len(samples), reason=missed)
-    seen_high = Between(low=0.8 * high, high=1.1 * high + 1, reason=missed)
+    clock = Tolerance(relative=0.1, reason="the kernel's clock starts before the wire's")
+    counted = Between(low=0.85 * len(samples), high=len(samples), reason=missed)
+    seen_high = Between(low=0.9 * high, high=1.1 * high + 1, reason=missed)
     low = len(samples) - high
-    seen_low = Between(low=0.8 * low - 0.2 * high - 1, high=low + 0.1 * high, reason=missed)
+    seen_low = Between(low=0.9 * low - 0.2 * high - 1, high=low + 0.1 * high, reason=missed)
     agree(
         "capture",
         row,
@@ -233,9 +233,9 @@ def test_round_trips_are_those_of_the_capture_and_high_above_the_threshold(
             "HighRTTm": seen_high,
             "NormalRTTm": seen_low,
             "HCSumRTTUs": sum(samples) * 1e6,
-            "MinRTTUs": Between(high=min(samples[1:]) * 1.1e6, reason=clock),
+            "MinRTTUs": Between(high=min(samples[1:]) * 1.1e6, reason=clock.reason),
         },
-        {"HCSumRTTUs": Tolerance(relative=0.2, reason=missed)},
+        {"HCSumRTTUs": clock},
     )
 
 

@@ -109,10 +109,10 @@ def serving(host: Host, port: int, *argv: str) -> Iterator[None]:
         process.communicate(timeout=PATIENCE)
 
 
-def agree_on_sums(sums: Sums, listeners: int = 0) -> None:
+def agree_on_sums(sums: Sums, synacks: int = 0) -> None:
     """What a namespace counts of all its connections, ours add up to."""
     sums.agree({"SegsRetrans": sums.kernel("Tcp:RetransSegs")})
-    agree_with_namespace(sums, listeners=listeners)
+    agree_with_namespace(sums, synacks=synacks)
 
 
 def test_downloads_over_a_thin_link_are_as_long_as_curl_says(
@@ -142,7 +142,7 @@ def test_downloads_over_a_thin_link_are_as_long_as_curl_says(
         far = row_of(database, net.server, (WEB, port))
         once = octets + far["HCOctetsRetrans"]
         agree("workload", far, {"HCDataOctetsOut": Between(low=once, reason=REFUSED)})
-    agree_on_sums(server, listeners=server.kernel("TCPSynRetrans"))
+    agree_on_sums(server, synacks=server.kernel("TCPSynRetrans"))
 
 
 def test_a_test_of_both_directions_at_once_adds_up(

@@ -19,7 +19,8 @@ METERS: Final[Mapping[str, str]] = {
     "batches": "Batches of ops applied.",
     "ops": "Operands in those batches: one for each known variable.",
     "lost": "Batches the kernel could not send, for its ring was full.",
-    "lost_finals": "Final batches lost for good; the connection is closed by a census.",
+    "lost_finals": "Ends that were not seen: the final batch was lost for good, or no hook ran."
+    " A census closes the row.",
     "untracked": "Connections and listeners for which the kernel had no memory: no row at all.",
     "late": "Batches of a connection that arrived after its final one.",
     "merged": "Ticks that passed while an earlier snapshot was still being written.",

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bpf.errors import CollectorError
 from bpf.loader import Loaded
@@ -21,6 +21,7 @@ from collector.recording import Cut, Recorder, Recording
 from collector.writing import Prepare, run_writer
 
 _STOP_SECONDS: Final = 30.0  # for a child to end by itself once it was told to
+_CENSUS_NS: Final = 10_000_000_000  # at most so old a connection's end that no hook saw may get
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,17 @@ class Writer:
         return int(begun["first_index"]), int(begun["first_listener"])
 
 
+class _Living(NamedTuple):
+    """The connections alive as of ``began_ns``; finals that the programs lost, by shard.
+
+    ``lost_finals`` counts from one census to the next.
+    """
+
+    began_ns: int
+    ids: Array
+    lost_finals: list[int]
+
+
 @dataclass(slots=True)
 class Supervisor:
     """Ticks, while workers and writer run.
@@ -141,6 +153,8 @@ class Supervisor:
     _counted: dict[str, int] = field(default_factory=dict[str, int])
     _sums: dict[str, int] = field(default_factory=dict[str, int])
     _last_cut_ns: int = field(default_factory=time.monotonic_ns)
+    _census_due_ns: int = 0
+    _lost_finals: list[int] = field(default_factory=list[int])  # by shard, at the last census
 
     def add_worker(self, shard: int, run: Callable[[Channel, Channel], None]) -> None:
         """Fork a worker; ``run`` gets its channel of orders and its channel to the writer."""
@@ -191,17 +205,18 @@ class Supervisor:
     def snapshot(self, *, merged: int, last: bool) -> None:
         """One consistent cut through all shards, now."""
         meters = {"merged": merged}
-        live: tuple[int, Array] | None = None
+        living = None
         if self.loaded is not None:
+            if last or time.monotonic_ns() >= self._census_due_ns:
+                living = self._count_living(self.loaded)
             sweep(self.loaded)
         listening = self.listening.look() if self.listening else None
         cut = Cut(time.monotonic_ns(), time.time_ns() // 1_000)
         if self.loaded is not None:
             meters |= self._counted_since()
             if meters["lost_finals"]:
-                began = time.monotonic_ns()
-                live = began, census(self.loaded)
-        self._snapshot_at(cut, meters, last=last, live=live, listening=listening)
+                self._census_due_ns = 0
+        self._snapshot_at(cut, meters, last=last, living=living, listening=listening)
         if self.recorder:
             if listening is not None:
                 self.recorder.listeners(listening)
@@ -241,19 +256,17 @@ class Supervisor:
         meters: Mapping[str, int],
         *,
         last: bool,
-        live: tuple[int, Array] | None = None,
+        living: _Living | None = None,
         listening: Array | None = None,
     ) -> None:
         interval_us = max(0, (cut.cut_ns - self._last_cut_ns) // 1_000)
         self._last_cut_ns = cut.cut_ns
         place = {"cut_ns": cut.cut_ns, "taken_us": cut.taken_us, "last": last}
-        order = {
-            **place,
-            "census_ns": live[0] if live else 0,
-            "replayed": self._replaying,
-        }
-        for channel in self.orders:
-            channel.send(order, {"live": live[1]} if live else {})
+        order = {**place, "census_ns": living.began_ns if living else 0}
+        order["replayed"] = self._replaying
+        for shard, channel in enumerate(self.orders):
+            order["lost_finals"] = living.lost_finals[shard] if living else 0
+            channel.send(order, {"live": living.ids} if living else {})
         arrays = self._listeners_changed(cut, listening)
         host = {table.value: dict(values) for table, values in self.host.items()}
         self.host.clear()
@@ -309,6 +322,19 @@ class Supervisor:
                 **self._sums,
             )
         )
+
+    def _count_living(self, loaded: Loaded) -> _Living:
+        """Before the cut: who lives no more has sent its final batch by then, or never will."""
+        assert self._counters is not None, "counters are the programs'"
+        began_ns = time.monotonic_ns()
+        self._census_due_ns = began_ns + _CENSUS_NS
+        ids = census(loaded)
+        before = self._lost_finals or [0] * len(self.orders)
+        self._lost_finals = [
+            self._counters.total("lost_finals", shard) for shard in range(len(self.orders))
+        ]
+        lost = [now - then for now, then in zip(self._lost_finals, before, strict=True)]
+        return _Living(began_ns, ids, lost)
 
     def _counted_since(self) -> dict[str, int]:
         """What the programs counted since the last snapshot."""

@@ -101,19 +101,20 @@ class Tables:
         self._rows["leaving"][self._leaving] = True
         return connections, rows
 
-    def close_missing(self, live_ids: Array, before_ns: int, now_us: int) -> int:
-        """Close connections whose final batch was lost: how many.
+    def close_missing(self, live_ids: Array, before_ns: int, now_us: int, counted: int = 0) -> int:
+        """Close connections whose final batch was lost, or that the kernel hid: how many.
 
         Those are the open rows whose id is not in ``live_ids`` and that were silent since
         ``before_ns`` (CLOCK_MONOTONIC), when the census of the living began. They are closed as
-        of ``now_us`` and lack ``Flag.FINAL``.
+        of ``now_us`` and lack ``Flag.FINAL``. So many as were ``counted`` are known to be lost;
+        the rest is counted here.
         """
         silent = self._state.batch["head"]["ts"] < np.uint64(before_ns)
         rows = np.flatnonzero(self._rows["used"] & (self._rows["closed_us"] == 0) & silent)
         rows = rows[np.isin(self._rows["id"][rows], live_ids, invert=True)]
         self._rows["closed_us"][rows] = now_us
         self._rows["dirty"][rows] = True
-        self._amounts["lost_finals"] += len(rows)
+        self._amounts["lost_finals"] += max(0, len(rows) - counted)
         return len(rows)
 
     @property

@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from bpf.errors import EstatsError, StorageError
-from bpf.meters import Run, Snapshot
+from bpf.meters import METERS, Run, Snapshot
 from bpf.record import Flag, batch_dtype, known_bit
 from bpf.variable import Table
+from collector import supervisor
+from collector.channel import Channel
 from collector.fleet import Source
+from collector.processes import Child
 from collector.recording import Recorder
 from collector.settings import Settings
 from collector.supervisor import Progress, Stop
@@ -289,6 +292,54 @@ def test_what_storage_refuses_is_told(
     assert (refusal.value.message, refusal.value.advice) == ("the disk is full", "free some space")
     assert refusal.value.exit_code == StorageError.exit_code
     assert capfd.readouterr().err == ""
+
+
+class Programs:
+    """What the programs count: finals lost in the one shard."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.lost_finals = 0
+
+    def total(self, name: str, shard: int | None = None) -> int:
+        """Of everything but ``lost_finals`` nothing."""
+        return self.lost_finals if name == "lost_finals" else 0
+
+    def missed(self) -> int:
+        """No run."""
+        return 0
+
+
+def test_a_census_is_taken_now_and_then_and_after_a_lost_final_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker learns who lives, and how many of the others were counted already."""
+    alive = np.array([7], "u8")
+    monkeypatch.setattr(supervisor, "sweep", lambda _: 0)
+    monkeypatch.setattr(supervisor, "census", lambda _: alive)
+    channel, writer = Channel.pair()
+    orders, worker = Channel.pair()
+    ended = os.eventfd(0)
+    made = supervisor.Supervisor(
+        supervisor.Writer(Child("writer", 0, ended), channel, []),
+        interval_us=1,
+        watch=lambda _: None,
+        orders=[orders],
+        loaded=cast("Any", "programs"),
+    )
+    made._counters = programs = cast("Any", Programs())
+    meters = dict.fromkeys(METERS, 0)
+    taken = []
+    for lost, last in ((0, False), (2, False), (2, False), (3, False), (3, True)):
+        programs.lost_finals = lost
+        writer.send({"meters": meters, "rows": 0, "bytes": 0})
+        made.snapshot(merged=0, last=last)
+        order, arrays = worker.receive()
+        taken.append((order["census_ns"] > 0, order["lost_finals"], len(arrays)))
+    assert taken == [(True, 0, 1), (False, 0, 0), (True, 2, 1), (False, 0, 0), (True, 1, 1)]
+    for end in (channel, writer, orders, worker):
+        end.close()
+    os.close(ended)
 
 
 def test_signals_are_given_back() -> None:

@@ -250,6 +250,15 @@ def test_a_census_closes_whose_final_batch_was_lost() -> None:
     assert shard.close_missing(np.array([1], "u8"), before_ns=20, now_us=99) == 0
 
 
+def test_a_final_batch_that_the_programs_counted_as_lost_is_not_counted_again() -> None:
+    """Only the ends that they did not see themselves."""
+    shard = tables()
+    for id_ in range(3):
+        shard.apply(batch(id_, ts=10), OFFSET_NS)
+    assert shard.close_missing(np.zeros(0, "u8"), before_ns=20, now_us=99, counted=2) == 3
+    assert shard.meters()["lost_finals"] == 1
+
+
 def test_meters_are_amounts_since_the_last_call() -> None:
     """But connections, which are those open now."""
     shard = tables()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.collecting import Collector, agree_with_socket, collecting
+from tests.kernel.collecting import Collector, agree_with_socket, collecting, until
+from tests.kernel.edges import settle
 from tests.kernel.inside import connect, cookie, listen
 from tests.kernel.net import Net
 from tests.kernel.netstat import Sums
@@ -65,6 +66,34 @@ def test_recoveries_and_last_words_are_found_by_the_next_hook(
         row = database.latest(witness.cookie)
         assert row["close_reason"] == "closed"
         agree_with_socket(row, witness, ("State",))
+
+
+def test_connections_whose_end_no_hook_saw_are_closed_and_counted(
+    lossless: Net, tmp_path: Path, peers: Pair
+) -> None:
+    """By a census, with the values of the last sweep; those that are only idle stay open."""
+    program = "tests.kernel.skipping_ends"
+    with (
+        collecting(tmp_path, "--source", "bpf", program=program) as collector,
+        ExitStack() as open_,
+    ):
+        database, address = collector.database, lossless.server.v4
+        listener = open_.enter_context(listen(lossless.server, address))
+        idle = open_.enter_context(connect(lossless.client, address, listener.getsockname()[1]))
+        peers.open(lossless.server, 4, PORT, 3)
+        peers.exchange(2, OCTETS)
+        settle(database, peers)
+        witnesses = [w for peer in peers.peers for w in peer.witnesses()]
+        for peer in peers.peers:
+            peer("close")
+        sql = "SELECT count(*) FROM connection WHERE closed_us IS NOT NULL"
+        until("the census", lambda: database.value(sql) == len(witnesses) == 6)
+        for witness in witnesses:
+            row = database.latest(witness.cookie)
+            assert row["close_reason"] == "close not seen"
+            agree("TCP_INFO", row, {"DataSegsIn": witness["tcpi_data_segs_in"]})
+        assert database.value("SELECT sum(lost_finals) FROM snapshot") == 6
+        assert database.latest(cookie(idle))["closed_us"] is None
 
 
 def test_listeners_count_handshakes_whose_end_went_unseen(

@@ -18,8 +18,8 @@ from bench import worker
 from bench.beside import collector, snapshots
 from bench.effort import Effort
 from bench.overhead import loads
-from bench.paths import CLOSE_PORT, LOOPBACK, Way, way
-from bench.processes import until
+from bench.paths import CLOSE_PORT, ECHO_PORT, LOOPBACK, Way, way
+from bench.processes import running, until
 from bench.report import Cell, Section
 from bench.workloads import storm
 from bpf.catalogue import stored_in
@@ -33,11 +33,13 @@ _PAUSE_SECONDS: Final = 0.001
 _FOREVER_NS: Final = (1 << 63) - 1
 _SHARES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)  # of what a worker was seen to take
 _STORMS: Final = (1_024, 5_000, 10_000, 0)  # a second; 0: as many as can be
+_HELD: Final = 6_000  # connections: of each end about 1.5 batches of 124 operands a second
+_HELD_SECONDS: Final = 60
 
 
 def run(effort: Effort) -> Sequence[Section]:
-    """One worker against a producer, and a collector against storms."""
-    return [_curve(effort), _storms(effort)]
+    """One worker against a producer, and a collector against a lasting load and storms."""
+    return [_curve(effort), _lasting(effort), _storms(effort)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,52 @@ def _curve(effort: Effort) -> Section:
         columns=("rate", "offered, million operands/s", "applied, million/s", "lost", "adds up"),
         rows=rows,
     )
+
+
+def _lasting(effort: Effort) -> Section:
+    count, seconds = (500, 4) if effort.quick else (_HELD, _HELD_SECONDS)
+    with loads() as programs, way(LOOPBACK, programs) as path:
+        row = _held(path, count, seconds)
+    return Section(
+        title="Loss: end to end",
+        means="So many connections over loopback, with a request and its answer about once a"
+        " second, and a collector at its default settings on the same processors, which stores"
+        " both ends of each. Operands are those that came to the tables, late ticks those that"
+        " passed while a snapshot was still being written; the collector's processor time is that"
+        " of all its processes, in processors.",
+        columns=(
+            "connections",
+            "seconds",
+            "million operands / s",
+            "lost",
+            "lost finals",
+            "late ticks",
+            "longest lag, ms",
+            "collector, CPUs",
+        ),
+        rows=[row],
+    )
+
+
+def _held(path: Way, count: int, seconds: int) -> tuple[Cell, ...]:
+    argv = path.client.argv(str(path.programs / "hold"), path.address, str(ECHO_PORT), str(count))
+    with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder, running(argv) as held:
+        held.line()
+        database = Path(folder, "flows.db")
+        with collector(database=database) as process:
+            start = snapshots(database, process)
+            until("all connections", lambda: snapshots(database, process) >= start + 3)
+            start, cpu = snapshots(database, process), process.cpu_seconds()
+            time.sleep(seconds)
+            cpu, end = process.cpu_seconds() - cpu, snapshots(database, process)
+        with closing(sqlite3.connect(database)) as base:
+            (took_us, operands, lost, finals, merged, lag_us) = base.execute(
+                "SELECT sum(interval_us), sum(ops), sum(lost), sum(lost_finals), sum(merged),"
+                " max(lag_us) FROM snapshot WHERE snapshot_id > ? AND snapshot_id <= ?",
+                (start, end),
+            ).fetchone()
+    share = cpu / seconds
+    return count, took_us / 1e6, operands / took_us, lost, finals, merged, lag_us / 1e3, share
 
 
 def _storms(effort: Effort) -> Section:

@@ -94,7 +94,8 @@ class Bench:
         rows = {table: np.zeros(len(indexes), row_dtype(table)) for table in TABLES}
         for array in (connections, *rows.values()):
             array["connect_index"] = indexes
-        amounts = {"connections": 1, "batches": 2, "ops": 3, "late": 4, "lag_us": 5} | meters
+        amounts = {"connections": 1, "batches": 2, "ops": 3, "late": 4, "lost_finals": 6}
+        amounts |= {"lag_us": 5} | meters
         self.workers[shard].send(
             {"cut_ns": cut_ns, "shard": shard, "meters": amounts},
             {"connections": connections, **{t.value: a for t, a in rows.items()}},
@@ -143,7 +144,7 @@ def bench() -> Iterator[Bench]:
 def test_a_snapshot_is_all_shards_parts_of_one_cut(bench: Bench) -> None:
     """Connections and rows of all, amounts added up, the longest lag."""
     bench.supervisor.send(asdict(RUN))
-    bench.order(10, lost=2, merged=1)
+    bench.order(10, lost=2, lost_finals=7, merged=1)
     bench.part(0, 10, [1, 3], lag_us=50)
     bench.part(1, 10, [2], late=0)
     bench.order(20, last=True)
@@ -160,7 +161,8 @@ def test_a_snapshot_is_all_shards_parts_of_one_cut(bench: Bench) -> None:
         assert rows.dtype == row_dtype(table)
         assert rows["connect_index"].tolist() == [1, 3, 2]
     amounts = {"connections": 2, "batches": 4, "ops": 6, "late": 4, "lost": 2, "merged": 1}
-    assert first.meters == dict.fromkeys(METERS, 0) | amounts | {"lag_us": 50}
+    amounts |= {"lost_finals": 7 + 2 * 6, "lag_us": 50}
+    assert first.meters == dict.fromkeys(METERS, 0) | amounts
     assert second.connections["connect_index"].tolist() == [4]
     assert bench.runs == [RUN]
     assert bench.sink.reasons == ["duration"]

@@ -41,6 +41,14 @@ def collector(tmp_path_factory: pytest.TempPathFactory, net: Net) -> Iterator[Co
         yield running
 
 
+@pytest.fixture(autouse=True)
+def nothing_lost(collector: Collector) -> Iterator[None]:
+    """From before a test's traffic to its end."""
+    before = collector.database.lost()
+    yield
+    assert collector.database.lost() == before
+
+
 @pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
 def workload(request: pytest.FixtureRequest, net: Net, peers: Pair) -> Iterator[Pair]:
     """23 connections on which 23 writes and their echoes met 1 % loss in both directions.
@@ -88,7 +96,6 @@ def test_idle_connections_read_as_the_kernel_says(
     assert [w.still() for w in all_witnesses(workload)] == [w.still() for w in before]
     assert len(before) == 2 * CONNECTIONS
     assert sum(w["tcpi_total_retrans"] for w in before) > 0, "without loss nothing was proven"
-    assert collector.database.lost() == 0
 
 
 def test_the_final_row_is_the_last_word_of_the_kernel(collector: Collector, workload: Pair) -> None:
@@ -109,7 +116,6 @@ def test_the_final_row_is_the_last_word_of_the_kernel(collector: Collector, work
         agree("TCP_INFO", row, {"SegsIn": Between(low=came - 1, high=came, reason=LATE)})
     rows = [collector.database.latest(w.cookie) for end in ends.values() for w in end]
     assert {row["close_reason"] for row in rows} == {"closed"}
-    assert collector.database.lost() == 0
 
 
 def test_the_last_acknowledgement_after_a_pause_is_not_forgotten(

@@ -3,8 +3,9 @@
 ``--validation FILE`` keeps what the tests compared, and how they ended.
 
 Continuous integration shares its machine with others, and real time with whatever they do: there a
-test of this folder that fails is run once more, and the last line counts it as rerun. Nowhere else,
-and never for a validation: whoever looks for rare faults shall see them.
+test of this folder that fails is run once more; what it failed on is printed, and the last line
+counts it as rerun. Nowhere else, and never for a validation: whoever looks for rare faults shall
+see them.
 """
 
 import json
@@ -51,6 +52,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         OUTCOMES[outcome] += 1
         if outcome == "failed":
             FAILED.append(report.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show in full why a test was run once more, whatever became of that."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"first attempt of {report.nodeid}", sep="_")
+        terminalreporter.write_line(report.longreprtext)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -135,6 +135,9 @@ def test_ctrl_c_ends_it_quietly(estats: Estats, monkeypatch: pytest.MonkeyPatch)
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("cli.query.asking", interrupt)
+    # A shell that runs the tests in the background has SIGINT ignored, and Python leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     answer = estats("query")
+    signal.signal(signal.SIGINT, before)
     assert (answer.code, answer.out) == (130, "")
     assert "Traceback" not in answer.err

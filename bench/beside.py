@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.paths import ECHO_PORT, Way
 from bench.processes import BenchError, Running, running, until
 
 _SETTLING_SECONDS: Final = 1.5  # for programs that do not say when they are ready
@@ -54,6 +55,23 @@ def snapshots(database: Path, process: Running) -> int:
             return int(base.execute("SELECT count(*) FROM snapshot").fetchone()[0])
     except sqlite3.OperationalError:
         return 0  # it is just being made
+
+
+def wait_for_snapshots(database: Path, process: Running, count: int) -> None:
+    """Until a running collector has written so many more."""
+    start = snapshots(database, process)
+    until("snapshots", lambda: snapshots(database, process) >= start + count)
+
+
+@contextmanager
+def holding(path: Way, count: int) -> Generator[tuple[Path, Running]]:
+    """A collector beside so many open connections, each with a request a second: its database."""
+    argv = path.client.argv(str(path.programs / "hold"), path.address, str(ECHO_PORT), str(count))
+    with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder, running(argv) as held:
+        held.line()
+        database = Path(folder, "flows.db")
+        with collector(database=database) as process:
+            yield database, process
 
 
 @contextmanager

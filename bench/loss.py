@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import worker
-from bench.beside import collector, snapshots
+from bench.beside import collector, holding, snapshots, wait_for_snapshots
 from bench.effort import Effort
 from bench.overhead import loads
-from bench.paths import CLOSE_PORT, ECHO_PORT, LOOPBACK, Way, way
-from bench.processes import running, until
+from bench.paths import CLOSE_PORT, LOOPBACK, Way, way
 from bench.report import Cell, Section
 from bench.workloads import storm
 from bpf.catalogue import stored_in
@@ -195,16 +194,11 @@ def _lasting(effort: Effort) -> Section:
 
 
 def _held(path: Way, count: int, seconds: int) -> tuple[Cell, ...]:
-    argv = path.client.argv(str(path.programs / "hold"), path.address, str(ECHO_PORT), str(count))
-    with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder, running(argv) as held:
-        held.line()
-        database = Path(folder, "flows.db")
-        with collector(database=database) as process:
-            start = snapshots(database, process)
-            until("all connections", lambda: snapshots(database, process) >= start + 3)
-            start, cpu = snapshots(database, process), process.cpu_seconds()
-            time.sleep(seconds)
-            cpu, end = process.cpu_seconds() - cpu, snapshots(database, process)
+    with holding(path, count) as (database, process):
+        wait_for_snapshots(database, process, 3)
+        start, cpu = snapshots(database, process), process.cpu_seconds()
+        time.sleep(seconds)  # what is measured lasts so long
+        cpu, end = process.cpu_seconds() - cpu, snapshots(database, process)
         with closing(sqlite3.connect(database)) as base:
             (took_us, operands, lost, finals, merged, lag_us) = base.execute(
                 "SELECT sum(interval_us), sum(ops), sum(lost), sum(lost_finals), sum(merged),"
@@ -244,8 +238,7 @@ def _storm(path: Way, rate: int, seconds: int) -> tuple[Cell, ...]:
         database = Path(folder, "flows.db")
         with collector(database=database) as process:
             figures = storm(path, seconds, rate)
-            start = snapshots(database, process)
-            until("snapshots", lambda: snapshots(database, process) >= start + 2)
+            wait_for_snapshots(database, process, 2)
         with closing(sqlite3.connect(database)) as base:
             closed = "closed_us IS NOT NULL AND close_reason != 'close not seen'"
             (rows,) = base.execute(

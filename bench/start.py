@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,15 +9,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from bench.beside import collector, snapshots
+from bench.beside import collector, holding, wait_for_snapshots
 from bench.effort import Effort
 from bench.overhead import loads
-from bench.paths import ECHO_PORT, LOOPBACK, Way, way
-from bench.processes import Running, output, running, until
+from bench.paths import LOOPBACK, Way, way
+from bench.processes import Running, output
 from bench.report import Cell, Section
 
 _CONNECTIONS: Final = (0, 1_000, 10_000)
-_SETTLING_SNAPSHOTS: Final = 5
+_SETTLING_SNAPSHOTS: Final = 5  # until all connections have been written a few times
 
 
 def run(effort: Effort) -> Sequence[Section]:
@@ -67,30 +66,19 @@ def _memory(counts: Sequence[int]) -> Section:
 
 
 def _with_connections(path: Way, count: int) -> tuple[Cell, ...]:
-    hold = str(path.programs / "hold")
-    argv = path.client.argv(hold, path.address, str(ECHO_PORT), str(max(count, 1)))
     maps = _maps()
-    with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder, running(argv) as held:
-        held.line()
-        database = Path(folder, "flows.db")
-        with collector(database=database) as process:
-            _settle(database, process)
-            before = _size(database)
-            _settle(database, process)
-            octets, samples = (b - a for a, b in zip(before, _size(database), strict=True))
-            sizes = _proportional(process)
-            kernel = sum(size for id_, size in _maps().items() if id_ not in maps)
+    with holding(path, max(count, 1)) as (database, process):
+        wait_for_snapshots(database, process, _SETTLING_SNAPSHOTS)
+        before = _size(database)
+        wait_for_snapshots(database, process, _SETTLING_SNAPSHOTS)
+        octets, samples = (b - a for a, b in zip(before, _size(database), strict=True))
+        sizes = _proportional(process)
+        kernel = sum(size for id_, size in _maps().items() if id_ not in maps)
     workers = sum(size for name, size in sizes.items() if name.startswith("estats-worker"))
     writer = sizes.get("estats-writer", 0)
     together = sum(sizes.values())
     memory = (together - workers - writer, writer, workers, together, kernel)
     return count, *(size / 1e6 for size in memory), octets / samples if count else None
-
-
-def _settle(database: Path, process: Running) -> None:
-    """Until all connections have been written a few times."""
-    start = snapshots(database, process)
-    until("snapshots", lambda: snapshots(database, process) >= start + _SETTLING_SNAPSHOTS)
 
 
 def _size(database: Path) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from collector.recording import Cut, Recorder, Recording
 from collector.writing import Prepare, run_writer
 
 _STOP_SECONDS: Final = 30.0  # for a child to end by itself once it was told to
-_CENSUS_NS: Final = 10_000_000_000  # at most so old a connection's end that no hook saw may get
+_CENSUS_NS: Final = 10_000_000_000  # until an end that no hook saw is looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,11 +262,15 @@ class Supervisor:
         interval_us = max(0, (cut.cut_ns - self._last_cut_ns) // 1_000)
         self._last_cut_ns = cut.cut_ns
         place = {"cut_ns": cut.cut_ns, "taken_us": cut.taken_us, "last": last}
-        order = {**place, "census_ns": living.began_ns if living else 0}
-        order["replayed"] = self._replaying
+        order = {
+            **place,
+            "census_ns": living.began_ns if living else 0,
+            "replayed": self._replaying,
+        }
         for shard, channel in enumerate(self.orders):
-            order["lost_finals"] = living.lost_finals[shard] if living else 0
-            channel.send(order, {"live": living.ids} if living else {})
+            lost_finals = living.lost_finals[shard] if living else 0
+            live = {"live": living.ids} if living else {}
+            channel.send({**order, "lost_finals": lost_finals}, live)
         arrays = self._listeners_changed(cut, listening)
         host = {table.value: dict(values) for table, values in self.host.items()}
         self.host.clear()

@@ -137,7 +137,9 @@ def test_ctrl_c_ends_it_quietly(estats: Estats, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("cli.query.asking", interrupt)
     # A shell that runs the tests in the background has SIGINT ignored, and Python leaves it so.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    answer = estats("query")
-    signal.signal(signal.SIGINT, before)
+    try:
+        answer = estats("query")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (answer.code, answer.out) == (130, "")
     assert "Traceback" not in answer.err

@@ -207,7 +207,8 @@ def test_a_crowd_of_which_a_third_hangs_up_leaves_a_row_for_each_end(
 ) -> None:
     """150 at once over IPv6: as many rows as the kernel counted opens, and every one has closed."""
     hosts = (lossless.client, lossless.server)
-    before, began_us, lost = [host.mib() for host in hosts], time.time_ns() // 1000, database.lost()
+    began_us, lost = time.time_ns() // 1000, database.lost()
+    before = [host.mib() for host in hosts]
     with serving(net.server, CROWD, "-c", CROWD_SERVER):
         net.client.run(sys.executable, "-c", CROWD_CLIENT, net.server.v6)
         time.sleep(QUIET_SECONDS)

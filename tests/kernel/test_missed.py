@@ -72,14 +72,13 @@ def test_connections_whose_end_no_hook_saw_are_closed_and_counted(
     lossless: Net, tmp_path: Path, peers: Pair
 ) -> None:
     """By a census, with the values of the last sweep; those that are only idle stay open."""
-    program = "tests.kernel.skipping_ends"
+    program, address = "tests.kernel.skipping_ends", lossless.server.v4
     with (
         collecting(tmp_path, "--source", "bpf", program=program) as collector,
-        ExitStack() as open_,
+        listen(lossless.server, address) as listener,
+        connect(lossless.client, address, listener.getsockname()[1]) as idle,
     ):
-        database, address = collector.database, lossless.server.v4
-        listener = open_.enter_context(listen(lossless.server, address))
-        idle = open_.enter_context(connect(lossless.client, address, listener.getsockname()[1]))
+        database = collector.database
         peers.open(lossless.server, 4, PORT, 3)
         peers.exchange(2, OCTETS)
         settle(database, peers)

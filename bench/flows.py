@@ -49,13 +49,14 @@ _LEVELS: Final = {
     "CurRTOUs": 240_000,
     "CurCwndSegs": 300,
     "SampleRTTUs": 40_000,
-    "RTTVarUs": 9_000,
     "MdevUs": 9_000,
     "CurRetxQueue": 300_000,
     "CurAppWQueue": 2_000_000,
     "LimState_ts": 1 << 40,
     "current_ts": 1 << 40,
 }
+#: The last numbers in use of a new database.
+NUMBERED: Final = {"connection": 0, "event": 0, "setup": 0}
 _SECOND_NS: Final = 1_000_000_000
 _EPOCH_US: Final = 1_700_000_000_000_000
 
@@ -63,10 +64,10 @@ _EPOCH_US: Final = 1_700_000_000_000_000
 class Flows:
     """So many connections, and a shard's tables that were told of all of them."""
 
-    def __init__(self, count: int, first_index: int = 0) -> None:
+    def __init__(self, count: int) -> None:
         """None of them has been told of yet: the first snapshot is of all."""
         self._random = np.random.default_rng(1)
-        self._tables = Tables(SAMPLED, first_index, 1, 0)
+        self._tables = Tables(SAMPLED, NUMBERED, 1, 0)
         self._batches: Batches = np.zeros(count, batch_dtype())
         self._steps = 0
         head, identity = self._batches["head"], self._batches["identity"]
@@ -111,14 +112,14 @@ class Flows:
                 elif v.name in _LEVELS:
                     column[:] = self._amounts(_LEVELS[v.name], active)
         self._tables.apply(moving, _EPOCH_US * 1_000)
-        connections, rows = self._tables.take()
+        connections, samples = self._tables.take()
         return Snapshot(
             cut_ns=self._steps * _SECOND_NS,
             taken_us=_EPOCH_US + self._steps * 1_000_000,
             interval_us=1_000_000,
             meters=dict.fromkeys(METERS, 0) | self._tables.meters(),
             connections=connections,
-            rows=rows,
+            samples=samples,
         )
 
     def _amounts(self, below: int, count: int) -> npt.NDArray[Any]:

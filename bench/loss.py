@@ -17,6 +17,7 @@ import numpy.typing as npt
 from bench import worker
 from bench.beside import collector, holding, snapshots, wait_for_snapshots
 from bench.effort import Effort
+from bench.flows import NUMBERED
 from bench.overhead import loads
 from bench.paths import CLOSE_PORT, LOOPBACK, Way, way
 from bench.report import Cell, Section
@@ -114,7 +115,7 @@ def flood(rate: float, seconds: float) -> Flood:
     """Batches at a rate into one worker's ring, until both are done."""
     shared = SharedRing()
     ring = Ring.over(shared.consumer, shared.producer, memoryview(shared.data), shared.dtype)
-    tables = Tables(SAMPLED, 0, 1, 0)
+    tables = Tables(SAMPLED, NUMBERED, 1, 0)
     producer = multiprocessing.get_context("fork").Process(
         target=shared.produce, args=(rate, seconds)
     )

@@ -14,13 +14,13 @@ from bench.effort import Effort
 from bench.flows import Flows, run_row
 from bench.processes import output
 from bench.report import Cell, Section
-from bpf.catalogue import CATALOGUE, stored_in
-from bpf.variable import Kind, Table
+from bpf.catalogue import CATALOGUE, in_group
+from bpf.variable import Group, Kind
 from storage.question import Filter, Order, Question
 from storage.reader import Reader, open_reader
 from storage.writer import Writer
 
-_TABLES: Final = (Table.PERF, Table.PATH)  # what one asks for most
+_BETWEEN_EVENTS: Final = 10  # snapshots: a loss of each connection in so many seconds
 _CONNECTIONS: Final = 2_800
 _SNAPSHOTS: Final = 3_600  # an hour of them: 10 million flow-samples
 _TIMES: Final = 5
@@ -44,7 +44,7 @@ def run(effort: Effort) -> Sequence[Section]:
         Section(
             title="Query",
             means=f"A database of {_CONNECTIONS:,} connections with {snapshots:,} snapshots each:"
-            f" {_CONNECTIONS * snapshots:,} flow-samples of perf and path,"
+            f" {_CONNECTIONS * snapshots:,} flow-samples, and an event in each tenth of them,"
             f" {octets / 2**30:.1f} GiB, most of it in the kernel's cache, filled in {filled:.0f}"
             " s. The reader's time is that of the library, from opening the database to the last"
             " row; the command's has the start of Python and the printing in it. Medians of"
@@ -72,27 +72,36 @@ def _fill(path: Path, snapshots: int) -> None:
         into = f"INSERT INTO snapshot ({', '.join(columns)})"
         for step in range(1, snapshots):
             base.execute(f"{into} SELECT {later} FROM snapshot WHERE snapshot_id = 1", (step,))  # noqa: S608  (our names)
-            for table in _TABLES:
-                base.execute(_later_rows(table), (step,))
+            for group in _moving(step):
+                base.execute(_later_rows(group), (step,))
         base.execute("COMMIT")
         base.execute("PRAGMA journal_mode = WAL")
 
 
-def _later_rows(table: Table) -> str:
+def _moving(step: int) -> tuple[Group, ...]:
+    return (Group.SAMPLE,) if step % _BETWEEN_EVENTS else (Group.EVENT, Group.SAMPLE)
+
+
+def _later_rows(group: Group) -> str:
     """The rows of the first snapshot, ``?1`` snapshots later: counters on, gauges elsewhere."""
-    names = ["snapshot_id", "ConnectIndex"]
-    values = ["?1 + 1", "ConnectIndex"]
-    for v in stored_in(table):
-        names.append(v.name)
+    event = f"event_id + ?1 / {_BETWEEN_EVENTS} * {_CONNECTIONS}"
+    if group is Group.SAMPLE:
+        values = {"snapshot_id": "?1 + 1", "event_id": event, "setup_id": "setup_id"}
+        first = "snapshot_id = 1"
+    else:
+        values = {"event_id": event}
+        first = f"event_id <= {_CONNECTIONS}"
+    values["ConnectIndex"] = "ConnectIndex"
+    for v in in_group(group):
         if v.kind is Kind.COUNTER:
-            values.append(f"{v.name} * (?1 + 1) + ?1 * (ConnectIndex % 97)")
+            values[v.name] = f"{v.name} * (?1 + 1) + ?1 * (ConnectIndex % 97)"
         elif v.kind is Kind.GAUGE:
-            values.append(f"{v.name} + (?1 * 7919 + ConnectIndex) % 1009")
+            values[v.name] = f"{v.name} + (?1 * 7919 + ConnectIndex) % 1009"
         else:
-            values.append(v.name)
+            values[v.name] = v.name
     return (
-        f"INSERT INTO {table.value} ({', '.join(names)}) SELECT {', '.join(values)}"  # noqa: S608  (our names)
-        f" FROM {table.value} WHERE snapshot_id = 1"
+        f"INSERT INTO {group.value} ({', '.join(values)})"  # noqa: S608  (our names)
+        f" SELECT {', '.join(values.values())} FROM {group.value} WHERE {first}"
     )
 
 

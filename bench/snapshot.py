@@ -14,7 +14,8 @@ from bench.effort import Effort
 from bench.flows import Flows, run_row
 from bench.report import Cell, Section
 from bpf.meters import Snapshot
-from storage.cells import sampled_cells, sampled_columns
+from bpf.variable import SAMPLED, Group
+from storage.cells import group_cells, group_columns
 from storage.writer import Writer
 
 _CONNECTIONS: Final = (1_000, 10_000, 100_000)
@@ -43,8 +44,8 @@ def run(effort: Effort) -> Sequence[Section]:
             title="Snapshot",
             means="One snapshot of so many open connections, of which a part has moved since the"
             " last one, from arrays to a committed transaction. A flow-sample is all that changed"
-            " of one connection: for those that moved, rows of perf, path, app and of the other"
-            " tables whose values changed. The values are made up, after those of bulk transfers."
+            " of one connection: a row of sample, and of event and setup what differs there."
+            " The values are made up, after those of bulk transfers."
             " Growth of the file is counted with its indexes.",
             columns=(
                 "connections",
@@ -131,15 +132,15 @@ def _against_the_driver(effort: Effort) -> Section:
 
 
 def _by_the_driver(path: Path, snapshot: Snapshot, number: int) -> float:
-    cells = {t: sampled_cells(t, rows, number).tolist() for t, rows in snapshot.rows.items()}
+    cells = {g: group_cells(g, snapshot.samples, number).tolist() for g in Group}
     with closing(sqlite3.connect(path, isolation_level=None)) as base:
         base.execute("PRAGMA synchronous = NORMAL")
         began = time.perf_counter()
         base.execute("BEGIN IMMEDIATE")
-        for table, rows in cells.items():
-            columns = sampled_columns(table)
+        for group, rows in cells.items():
+            columns = group_columns(group, SAMPLED)
             places = ", ".join("?" * len(columns))
-            insert = f"INSERT INTO {table.value} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  (our names)
+            insert = f"INSERT INTO {group.value} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  (our names)
             base.executemany(insert, rows)
         base.execute("COMMIT")
         return time.perf_counter() - began

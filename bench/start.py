@@ -82,12 +82,12 @@ def _with_connections(path: Way, count: int) -> tuple[Cell, ...]:
 
 
 def _size(database: Path) -> tuple[int, int]:
-    """Octets of the database, and rows of its table perf: one for each flow-sample."""
+    """Octets of the database, and its flow-samples."""
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as base:
         base.execute("BEGIN")
         (pages,) = base.execute("PRAGMA page_count").fetchone()
         (page,) = base.execute("PRAGMA page_size").fetchone()
-        (samples,) = base.execute("SELECT count(*) FROM perf").fetchone()
+        (samples,) = base.execute("SELECT count(*) FROM sample").fetchone()
     return int(pages) * int(page), int(samples)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.flows import NUMBERED
 from bpf.catalogue import stored_in
 from bpf.record import RING_HEADER, Dtype, Flag, batch_dtype
 from bpf.variable import SAMPLED
@@ -43,7 +44,7 @@ def measure(connections: int, rounds: int) -> Timing:
     ring = Ring.over(consumer, producer.data.cast("B"), memory.data, dtype)
     stride = RING_HEADER + dtype.itemsize
     count = RING_BYTES // stride
-    tables = Tables(SAMPLED, 0, 1, 0)
+    tables = Tables(SAMPLED, NUMBERED, 1, 0)
     apply_seconds = take_seconds = 0.0
     for number in range(rounds + 1):
         records = memory[: count * stride].view(_record(dtype))

@@ -4,14 +4,14 @@ All of them are amounts within one snapshot's interval unless the sentence says 
 a column of the ``snapshot`` table, so that every answer can say how much was lost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from bpf.record import ENDPOINT
+from bpf.record import ENDPOINT, LISTENER_ROW, Dtype, sample_dtype
 from bpf.variable import Table
 
 METERS: Final[Mapping[str, str]] = {
@@ -33,8 +33,8 @@ METERS: Final[Mapping[str, str]] = {
 LATER_METERS: Final = frozenset({"missed"})
 
 
-def _no_endpoints() -> npt.NDArray[Any]:
-    return np.zeros(0, ENDPOINT)
+def _none_of(dtype: Dtype) -> Callable[[], npt.NDArray[Any]]:
+    return lambda: np.zeros(0, dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,9 @@ class Snapshot:
     """What changed up to one cut in time, on its way to storage.
 
     ``cut_ns`` is CLOCK_MONOTONIC, ``taken_us`` the same moment in UTC microseconds.
-    ``connections`` has dtype ``record.CONNECTION``, ``endpoints`` ``record.ENDPOINT``; ``rows[t]``
-    has dtype ``record.row_dtype(t)``. ``host[t]`` are values of a table without rows, by name.
+    ``connections`` has dtype ``record.CONNECTION``, ``samples`` ``record.sample_dtype`` of the
+    tables that are collected, ``endpoints`` ``record.ENDPOINT`` and ``listeners``
+    ``record.LISTENER_ROW``. ``host[t]`` are values of a table without rows, by name.
     """
 
     cut_ns: int
@@ -51,8 +52,9 @@ class Snapshot:
     interval_us: int
     meters: Mapping[str, int]
     connections: npt.NDArray[Any]
-    rows: Mapping[Table, npt.NDArray[Any]] = field(default_factory=dict[Table, npt.NDArray[Any]])
-    endpoints: npt.NDArray[Any] = field(default_factory=_no_endpoints)
+    samples: npt.NDArray[Any] = field(default_factory=_none_of(sample_dtype()))
+    endpoints: npt.NDArray[Any] = field(default_factory=_none_of(ENDPOINT))
+    listeners: npt.NDArray[Any] = field(default_factory=_none_of(LISTENER_ROW))
     host: Mapping[Table, Mapping[str, int]] = field(default_factory=dict[Table, Mapping[str, int]])
 
 

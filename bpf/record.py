@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bpf.catalogue import stored_in
-from bpf.variable import SAMPLED, Table
+from bpf.variable import REFERRED, SAMPLED, Group, Table
 
 Dtype = np.dtype[Any]
 
@@ -93,19 +93,32 @@ def block_dtype(table: Table) -> Dtype:
 
 def batch_dtype(tables: Collection[Table] = SAMPLED) -> Dtype:
     """A batch that carries the blocks of ``tables``, in the catalogue's order."""
-    blocks = [(t.value, block_dtype(t)) for t in SAMPLED if t in tables]
-    return np.dtype([("head", HEAD), ("identity", IDENTITY), *blocks])
+    return np.dtype([("head", HEAD), ("identity", IDENTITY), *_blocks(tables)])
 
 
-def key_of(table: Table) -> str:
-    """What a row of a table with a history is told apart by: ``connect_index``, mostly."""
-    return "listener_index" if table is Table.LISTENER else "connect_index"
+def sample_dtype(tables: Collection[Table] = SAMPLED) -> Dtype:
+    """All that is known of a connection that changed, on its way to storage.
+
+    ``event`` and ``setup`` are the numbers of the rows that hold its variables of those groups;
+    ``new`` has the bit of each group (see ``new_bit``) whose row is not stored yet. The variables
+    are in the blocks of their tables, as in a batch.
+    """
+    numbers = [(group.value, "u8") for group in REFERRED]
+    blocks = np.dtype(_blocks(tables))
+    return np.dtype([("connect_index", "u8"), *numbers, ("new", "u8"), ("blocks", blocks)])
 
 
-@cache
-def row_dtype(table: Table) -> Dtype:
-    """A changed row of a table on its way to storage: whose it is, and its block."""
-    return np.dtype([(key_of(table), "u8"), ("block", block_dtype(table))])
+def new_bit(group: Group) -> int:
+    """The bit of a sample's ``new`` that says the group's row is to be stored."""
+    return 1 << REFERRED.index(group)
+
+
+def _blocks(tables: Collection[Table]) -> list[tuple[str, Dtype]]:
+    return [(t.value, block_dtype(t)) for t in SAMPLED if t in tables]
+
+
+#: A changed row of the table of listeners on its way to storage: whose it is, and its block.
+LISTENER_ROW: Dtype = np.dtype([("listener_index", "u8"), ("block", block_dtype(Table.LISTENER))])
 
 
 #: A new or changed connection on its way to storage. Wall-clock times are UTC microseconds;

@@ -23,7 +23,7 @@ class Table(Enum):
     CONTROL = "control"
 
 
-#: Tables with a history row for each connection that changed: the blocks of a batch.
+#: Tables of what is known of a connection from moment to moment: the blocks of a batch.
 SAMPLED = (
     Table.GLOBAL,
     Table.PERF,
@@ -35,6 +35,22 @@ SAMPLED = (
 )
 #: Those and the listeners', which is about sockets of another kind; the unit of ``--tables``.
 HISTORIES = (*SAMPLED, Table.LISTENER)
+
+
+class Group(Enum):
+    """What changes at the same pace, whatever its table: a group is stored in rows of its own.
+
+    In a busy connection the first one changes from snapshot to snapshot, the second one now and
+    then, the last one hardly ever. An assignment costs or saves room; it never changes an answer.
+    """
+
+    SAMPLE = "sample"  # with traffic
+    EVENT = "event"  # with losses, timeouts, marks, new extremes
+    SETUP = "setup"  # what the handshake agreed, or somebody set
+
+
+#: Those whose rows a row of ``Group.SAMPLE`` refers to, for they stand for longer.
+REFERRED = (Group.EVENT, Group.SETUP)
 
 
 class Op(IntEnum):
@@ -74,7 +90,7 @@ class Variable:
 
     ``exactness`` begins with one of the words exact, equivalent, approximation or impossible;
     the reason and the bound follow. ``derived`` is an SQL expression over columns of the same
-    table.
+    table. ``group`` matters where the table is one of ``SAMPLED``.
     """
 
     id: int
@@ -88,6 +104,7 @@ class Variable:
     kind: Kind
     op: Op
     status: Status
+    group: Group = Group.EVENT
     exactness: str
     source: str
     summary: str

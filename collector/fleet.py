@@ -127,13 +127,13 @@ def _start_workers(
     supervisor: Supervisor, settings: Settings, run: Run, recording: Recording | None
 ) -> None:
     """One for each shard; what they must not keep open is closed in them."""
-    first_index, first_listener = supervisor.writer.begin(run)
+    numbered = supervisor.writer.begin(run)
     loaded = supervisor.loaded
     tables = recording.tables if recording else settings.tables
     sampled = tuple(table for table in SAMPLED if table in tables)
     supervisor.host[Table.CONTROL] = control(tables)
     if Table.LISTENER in tables:
-        supervisor.listeners = Listeners(first_listener)
+        supervisor.listeners = Listeners(numbered["endpoint"])
         if not recording:
             fds = loaded.listeners if loaded else None
             supervisor.listening = KernelListeners(fds) if fds else DiagListeners(settings.filters)
@@ -146,7 +146,7 @@ def _start_workers(
                 sources = _sources(settings, loaded, recording, shard, run.shards)
                 if loaded:
                     loaded.keep_shard(shard)
-                shard_tables = Tables(sampled, first_index, run.shards, shard)
+                shard_tables = Tables(sampled, numbered, run.shards, shard)
                 Worker(shard, sources, shard_tables, orders, writer, supervisor.recorder).run()
             except EstatsError as e:
                 writer.send_error(e)

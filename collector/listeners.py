@@ -10,15 +10,13 @@ from numpy.lib.recfunctions import repack_fields
 
 from bpf import syscall
 from bpf.loader import ListenerFds
-from bpf.record import ENDPOINT, LISTENER, Dtype, Flag, row_dtype
+from bpf.record import ENDPOINT, LISTENER, LISTENER_ROW, Dtype, Flag
 from bpf.variable import Table
 from collector.recording import Cut
 
 Array = npt.NDArray[Any]
 
 _KEY_BYTES: Final = 16  # cookie and start_ns, side by side in the identity
-_ROW: Final = row_dtype(Table.LISTENER)
-
 
 #: Without padding, which numpy copies or not as it likes: equal records are equal bytes.
 _RECORD: Final[Dtype] = repack_fields(LISTENER, recurse=True)
@@ -71,7 +69,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """New and changed listeners: dtypes ``record.ENDPOINT`` and ``row_dtype(Table.LISTENER)``.
+    """New and changed listeners: dtypes ``record.ENDPOINT`` and ``record.LISTENER_ROW``.
 
     ``last_change_us`` is when, in UTC microseconds, one last began or ceased to listen: 0 before
     it ever happened, None if that was told already.
@@ -119,7 +117,7 @@ class Listeners:
                 del self._known[key]
         news = None if self._last_change_us == self._told_us else self._last_change_us
         self._told_us = self._last_change_us
-        return Changes(_joined(endpoints, ENDPOINT), _joined(rows, _ROW), news)
+        return Changes(_joined(endpoints, ENDPOINT), _joined(rows, LISTENER_ROW), news)
 
     def _is_known(self, key: bytes, piece: bytes) -> bool:
         known = self._known.get(key)
@@ -160,7 +158,7 @@ def _pieces(data: bytes) -> list[bytes]:
 
 
 def _row(known: _Known, record: Array) -> Array:
-    made = np.zeros(1, _ROW)
+    made = np.zeros(1, LISTENER_ROW)
     made["listener_index"] = known.index
     made["block"] = record["listener"]
     if made["block"]["start_time"][0]:

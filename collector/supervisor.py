@@ -110,12 +110,12 @@ class Writer:
             raise CollectorError("the writer process died") from None
         return message
 
-    def begin(self, run: Run) -> tuple[int, int]:
-        """Begin the run; the last ConnectIndex and the last ListenerIndex in use."""
+    def begin(self, run: Run) -> dict[str, int]:
+        """Begin the run; the last number in use of each table that is numbered by us."""
         self.answer()  # prepared
         self.channel.send(asdict(run))
-        begun = self.answer()
-        return int(begun["first_index"]), int(begun["first_listener"])
+        numbered: dict[str, int] = self.answer()["numbered"]
+        return numbered
 
 
 class _Living(NamedTuple):

@@ -1,13 +1,14 @@
 """The state of one shard's connections, and what of it has changed since it was last handed on."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from bpf.catalogue import stored_in
-from bpf.record import CONNECTION, Dtype, Flag, block_dtype, row_dtype
-from bpf.variable import Kind, Table
+from bpf.record import CONNECTION, Dtype, Flag, new_bit, sample_dtype
+from bpf.variable import REFERRED, Group, Kind, Table, Variable
 from collector.apply import State, blank_unknown, catalogue_layout, grown, merge, raw, raw_field
 from collector.index import Index
 from collector.ring import Batches
@@ -25,6 +26,7 @@ _ROW: Final[Dtype] = np.dtype(
     [
         ("id", "u8"),
         ("connect_index", "u8"),
+        *((group.value, "u8") for group in REFERRED),  # the row that stands; 0: none yet
         ("applied", "u4"),
         ("opened_us", "u8"),
         ("closed_us", "u8"),
@@ -44,16 +46,21 @@ class Tables:
     """
 
     def __init__(
-        self, tables: tuple[Table, ...], first_index: int, shards: int, shard: int
+        self, tables: tuple[Table, ...], numbered: Mapping[str, int], shards: int, shard: int
     ) -> None:
-        """An empty shard; ``first_index`` is the last ConnectIndex that is taken already.
+        """An empty shard; ``numbered`` has the last number that is taken already.
 
-        ConnectIndexes are counted from there, each shard leaving room for the others. Tables that
-        take the place of a dead worker's need a ``first_index`` beyond all that it gave out.
+        ConnectIndexes (``connection``) and the rows of the referred groups (by their names) are
+        counted from there, each shard leaving room for the others. Tables that take the place of
+        a dead worker's need numbers beyond all that it gave out.
         """
         self._layout = catalogue_layout(tables)
-        self._blocks = {t: _block_words(self._layout.dtype, t) for t in tables}
-        self._next_index, self._shards = first_index + 1 + shard, shards
+        self._sample = sample_dtype(tables)
+        self._clocks = [(t.value, v.column) for t in tables for v in stored_in(t) if _is_clock(v)]
+        self._masks = {group: _mask(tables, group) for group in REFERRED}
+        self._known = _mask(tables, None)
+        names = ("connection", *(group.value for group in REFERRED))
+        self._numbers = {name: _Numbers(numbered[name], shards, shard) for name in names}
         self._index = Index()
         self._state = State(self._layout.dtype, _ROWS_MIN)
         self._rows = np.zeros(_ROWS_MIN, _ROW)
@@ -83,23 +90,23 @@ class Tables:
             self._amounts["batches"] += len(chunk)
             self._amounts["ops"] += merged.operands
 
-    def take(self) -> tuple[Batches, dict[Table, Batches]]:
-        """What changed since the last call: connections, and the rows of each table.
+    def take(self) -> tuple[Batches, Batches]:
+        """What changed since the last call: connections, and their samples.
 
-        The dtypes are ``record.CONNECTION`` and ``record.row_dtype(table)``. A row is in it if
-        something is known in its table and any byte of its block differs from what was handed
-        over last. Connections that were closed in the take before are forgotten.
+        The dtypes are ``record.CONNECTION`` and ``record.sample_dtype(tables)``. A connection has
+        a sample if something is known of it and any byte of its blocks differs from what was
+        handed over last. Connections that were closed in the take before are forgotten.
         """
         changed = np.flatnonzero(self._rows["dirty"])
         self._rows["dirty"][changed] = False
         newest = raw(self._state.batch)[changed].view(self._layout.dtype)
         blank_unknown(self._layout, newest)
         connections = self._take_connections(changed, newest)
-        rows = self._take_rows(changed, newest)
+        samples = self._take_samples(changed, newest)
         self._free(self._leaving)
         self._leaving = changed[self._rows["closed_us"][changed] != 0]
         self._rows["leaving"][self._leaving] = True
-        return connections, rows
+        return connections, samples
 
     def close_missing(self, live_ids: Array, before_ns: int, now_us: int, counted: int = 0) -> int:
         """Close connections whose final batch was lost, or that the kernel hid: how many.
@@ -138,9 +145,7 @@ class Tables:
         self._index.assign(ids, rows)
         self._rows["id"][rows] = ids
         self._rows["used"][rows] = True
-        serial = np.arange(len(ids), dtype="u8")
-        self._rows["connect_index"][rows] = self._next_index + serial * self._shards
-        self._next_index += len(ids) * self._shards
+        self._rows["connect_index"][rows] = self._numbers["connection"].take(len(ids))
         start_ns = batches["identity"]["start_ns"][first]
         self._rows["opened_us"][rows] = _utc_us(start_ns, wall_offset_ns)
 
@@ -176,24 +181,34 @@ class Tables:
         changed: Batches = raw(made)[differs].view(CONNECTION)
         return changed
 
-    def _take_rows(self, rows: Rows, newest: Batches) -> dict[Table, Batches]:
-        """For each table the rows among these that changed, remembered as handed over."""
-        shape = len(rows), self._layout.dtype.itemsize // 8
-        now = newest.view("u8").reshape(shape)
-        before = raw(self._batch_taken)[rows].view("u8").reshape(shape)
+    def _take_samples(self, rows: Rows, newest: Batches) -> Batches:
+        """The samples of those among these rows that changed, remembered as handed over."""
+        now = self._blocks(newest)
+        differing = now ^ self._blocks(raw(self._batch_taken)[rows].view(self._layout.dtype))
         raw(self._batch_taken)[rows] = raw(newest)
-        taken: dict[Table, Batches] = {}
-        for table, words in self._blocks.items():
-            differs = (now[:, words] != before[:, words]).any(axis=1)
-            # The first word of a block says what is known.
-            changed = np.flatnonzero(differs & (now[:, words.start] != 0))
-            made = np.zeros(len(changed), row_dtype(table))
-            made["connect_index"] = self._rows["connect_index"][rows[changed]]
-            raw_field(made, "block")[:] = raw_field(newest, table.value)[changed]
-            for column in _wall_clocks(table):
-                made["block"][column] = self._rows["opened_us"][rows[changed]]
-            taken[table] = made
-        return taken
+        changed = differing.any(axis=1) & (now & self._known != 0).any(axis=1)
+        if not changed.any():
+            return np.zeros(0, self._sample)
+        rows, differing = rows[changed], differing[changed]
+        made = np.zeros(len(rows), self._sample)
+        made["connect_index"] = self._rows["connect_index"][rows]
+        raw_field(made, "blocks")[:] = _as_bytes(now[changed])
+        for table, column in self._clocks:
+            made["blocks"][table][column] = self._rows["opened_us"][rows]
+        for group, mask in self._masks.items():
+            is_new = (differing & mask != 0).any(axis=1)
+            is_new |= self._rows[group.value][rows] == 0
+            numbers = self._numbers[group.value].take(int(np.count_nonzero(is_new)))
+            self._rows[group.value][rows[is_new]] = numbers
+            made[group.value] = self._rows[group.value][rows]
+            made["new"][is_new] |= np.uint64(new_bit(group))
+        return made
+
+    def _blocks(self, batches: Batches) -> Array:
+        """The blocks of batches as u64 words, a row for each batch."""
+        words = batches.view("u8").reshape(len(batches), self._layout.dtype.itemsize // 8)
+        blocks: Array = words[:, words.shape[1] - len(self._known) :]
+        return blocks
 
     def _free(self, rows: Rows) -> None:
         """Forget connections; all that belonged to their rows becomes zero."""
@@ -204,20 +219,45 @@ class Tables:
         self._spare = np.append(self._spare, rows)
 
 
-def _block_words(batch: Dtype, table: Table) -> slice:
-    """The u64 words of a batch that are this table's block."""
-    assert batch.fields is not None, "a batch is a structure"
-    start = batch.fields[table.value][1] // 8
-    return slice(start, start + block_dtype(table).itemsize // 8)
+class _Numbers:
+    """The numbers that one shard may give: every ``shards``-th one after the last taken."""
+
+    def __init__(self, last: int, shards: int, shard: int) -> None:
+        """From ``last`` + 1 on, the shard's own place in each round."""
+        self._next, self._step = last + 1 + shard, shards
+
+    def take(self, count: int) -> Array:
+        """The next ones, as u64."""
+        numbers: Array = self._next + np.arange(count, dtype="u8") * np.uint64(self._step)
+        self._next += count * self._step
+        return numbers
 
 
-def _wall_clocks(table: Table) -> list[str]:
-    """The variables that are the connection's start in UTC, which the kernel cannot know."""
-    return [
-        v.column
-        for v in stored_in(table)
-        if v.kind is Kind.TIMESTAMP and v.unit.startswith("microseconds since the epoch")
-    ]
+def _as_bytes(words: Array) -> Array:
+    """Each row of a matrix as one element of plain bytes."""
+    together: Array = np.ascontiguousarray(words).view(f"V{words.shape[1] * words.itemsize}")
+    return together[:, 0]
+
+
+def _mask(tables: tuple[Table, ...], group: Group | None) -> Array:
+    """The bits of the blocks, as u64 words, that are a group's: its known-bits and its operands.
+
+    Without a group the known-bits of all.
+    """
+    blocks = np.zeros(1, sample_dtype(tables)["blocks"])
+    for table in tables:
+        block = blocks[table.value]
+        for bit, v in enumerate(stored_in(table)):
+            if group in (None, v.group):
+                block["known"] |= np.uint64(1 << bit)
+            if v.group is group:
+                block[v.column] = np.array(-1).astype(v.dtype)
+    return np.frombuffer(blocks.tobytes(), "u8")
+
+
+def _is_clock(v: Variable) -> bool:
+    """Whether it is the connection's start in UTC, which the kernel cannot know."""
+    return v.kind is Kind.TIMESTAMP and v.unit.startswith("microseconds since the epoch")
 
 
 def _utc_us(monotonic_ns: Array, wall_offset_ns: int) -> Array:

@@ -66,10 +66,10 @@ class Worker:
             live = arrays["live"].view("u8")
             counted = int(order["lost_finals"])
             self.tables.close_missing(live, int(order["census_ns"]), taken_us, counted)
-        connections, rows = self.tables.take()
+        connections, samples = self.tables.take()
         self.writer.send(
             {"cut_ns": cut_ns, "shard": self.shard, "meters": self._meters(cut_ns, order)},
-            {"connections": connections, **{t.value: a for t, a in rows.items()}},
+            {"connections": connections, "samples": samples},
         )
         return bool(order["last"])
 

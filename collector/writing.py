@@ -8,7 +8,7 @@ import numpy as np
 
 from bpf.errors import CollectorError, EstatsError, StorageError
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import CONNECTION, ENDPOINT, row_dtype
+from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW, Dtype, sample_dtype
 from bpf.variable import Table
 from collector.channel import Array, Channel
 
@@ -16,8 +16,8 @@ from collector.channel import Array, Channel
 class Sink(Protocol):
     """Where snapshots go (``storage.writer.Writer`` is one)."""
 
-    first_index: int
-    first_listener: int
+    #: The largest number in use in each table whose rows the collector numbers.
+    numbered: Mapping[str, int]
 
     def write(self, snapshot: Snapshot) -> int:
         """All of it or nothing; the number of rows."""
@@ -49,11 +49,12 @@ def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]
         values, _ = supervisor.receive()
         run = _run_of(values)
         sink = begin(run)
-        supervisor.send({"first_index": sink.first_index, "first_listener": sink.first_listener})
+        supervisor.send({"numbered": dict(sink.numbered)})
+        dtype = sample_dtype([Table(name) for name in run.tables])
         last = False
         while not last:
             order, arrays = supervisor.receive()
-            snapshot = _gather(order, arrays, workers[: run.shards])
+            snapshot = _gather(order, arrays, workers[: run.shards], dtype)
             rows = sink.write(snapshot)
             supervisor.send(
                 {"rows": rows, "meters": snapshot.meters, "bytes": sink.database_bytes()}
@@ -83,21 +84,19 @@ def _run_of(values: dict[str, Any]) -> Run:
 
 
 def _gather(
-    order: dict[str, Any], listeners: Mapping[str, Array], workers: Sequence[Channel]
+    order: dict[str, Any],
+    listeners: Mapping[str, Array],
+    workers: Sequence[Channel],
+    dtype: Dtype,
 ) -> Snapshot:
     """One snapshot of every shard's part and the supervisor's: all of the same cut."""
     meters = dict.fromkeys(METERS, 0) | order["meters"]
-    connections: list[Array] = []
-    rows: dict[Table, list[Array]] = {}
-    if listeners:
-        rows[Table.LISTENER] = [listeners["rows"].view(row_dtype(Table.LISTENER))]
+    connections, samples = list[bytes](), list[bytes]()
     for worker in workers:
         part, arrays = worker.receive()
         assert part["cut_ns"] == order["cut_ns"], "every shard cuts at the same moment"
-        connections.append(arrays.pop("connections").view(CONNECTION))
-        for name, array in arrays.items():
-            table = Table(name)
-            rows.setdefault(table, []).append(array.view(row_dtype(table)))
+        connections.append(arrays["connections"].tobytes())
+        samples.append(arrays["samples"].tobytes())
         for name in ("connections", "batches", "ops", "late", "lost_finals"):
             meters[name] += part["meters"][name]
         meters["lag_us"] = max(meters["lag_us"], part["meters"]["lag_us"])
@@ -106,8 +105,9 @@ def _gather(
         taken_us=order["taken_us"],
         interval_us=order["interval_us"],
         meters=meters,
-        connections=np.concatenate(connections),
-        rows={table: np.concatenate(parts) for table, parts in rows.items()},
+        connections=np.frombuffer(b"".join(connections), CONNECTION),
+        samples=np.frombuffer(b"".join(samples), dtype),
         endpoints=listeners["endpoints"].view(ENDPOINT) if listeners else np.zeros(0, ENDPOINT),
+        listeners=listeners["rows"].view(LISTENER_ROW) if listeners else np.zeros(0, LISTENER_ROW),
         host={Table(name): values for name, values in order["host"].items()},
     )

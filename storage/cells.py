@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bpf.catalogue import stored_in
-from bpf.record import Flag, key_of
-from bpf.variable import Table
+from bpf.catalogue import in_group, stored_in
+from bpf.record import Flag, known_bit, new_bit
+from bpf.variable import REFERRED, Group, Table, Variable
 from storage import u64
 from storage.closing import close_reasons
 
@@ -68,30 +68,62 @@ ENDPOINT_COLUMNS: Final = (
 
 
 @cache
-def sampled_columns(table: Table) -> tuple[str, ...]:
-    """Columns of a table with a history in the order of ``sampled_cells``: what is collected."""
-    key = "ListenerIndex" if table is Table.LISTENER else "ConnectIndex"
-    return ("snapshot_id", key, *(v.name for v in stored_in(table)))
+def group_columns(group: Group, tables: tuple[Table, ...]) -> tuple[str, ...]:
+    """Columns of a group in the order of ``group_cells``: what these tables have in it."""
+    names = (v.name for v in in_group(group) if v.table in tables)
+    if group in REFERRED:
+        return (f"{group.value}_id", "ConnectIndex", *names)
+    return ("snapshot_id", "ConnectIndex", *(f"{g.value}_id" for g in REFERRED), *names)
 
 
-def sampled_cells(table: Table, rows: Array, snapshot_id: int) -> Array:
-    """Rows of dtype ``record.row_dtype(table)``; a value whose known-bit is not set is NULL."""
-    variables = stored_in(table)
-    block = rows["block"]
-    cells = np.empty((len(rows), 2 + len(variables)), np.int64)
-    cells[:, 0] = snapshot_id
-    cells[:, 1] = u64.encode(rows[key_of(table)])
-    for place, variable in enumerate(variables, start=2):
-        values = block[variable.column]
-        cells[:, place] = u64.encode(values) if variable.dtype == "u8" else values
-    every = np.uint64((1 << len(variables)) - 1)
-    if np.all(block["known"] & every == every):
+def group_cells(group: Group, samples: Array, snapshot_id: int) -> Array:
+    """Samples of dtype ``record.sample_dtype``: all, or those whose row of the group is new.
+
+    A value whose known-bit is not set is NULL.
+    """
+    if group in REFERRED:
+        samples = samples[samples["new"] & new_bit(group) != 0]
+        first = [samples[group.value], samples["connect_index"]]
+    else:
+        referred = [samples[g.value] for g in REFERRED]
+        first = [np.full(len(samples), snapshot_id), samples["connect_index"], *referred]
+    blocks = samples["blocks"]
+    variables = [v for v in in_group(group) if v.table.value in (blocks.dtype.names or ())]
+    values = [blocks[v.table.value][v.column] for v in variables]
+    known = [blocks[v.table.value]["known"] & _known_bit(v) for v in variables]
+    return _integers(first, values, known)
+
+
+def listener_columns() -> tuple[str, ...]:
+    """Columns of the table of listeners in the order of ``listener_cells``."""
+    return ("snapshot_id", "ListenerIndex", *(v.name for v in stored_in(Table.LISTENER)))
+
+
+def listener_cells(rows: Array, snapshot_id: int) -> Array:
+    """Rows of dtype ``record.LISTENER_ROW``; a value whose known-bit is not set is NULL."""
+    variables, block = stored_in(Table.LISTENER), rows["block"]
+    first = [np.full(len(rows), snapshot_id), rows["listener_index"]]
+    values = [block[v.column] for v in variables]
+    return _integers(first, values, [block["known"] & _known_bit(v) for v in variables])
+
+
+def _integers(first: Sequence[Array], values: Sequence[Array], known: Sequence[Array]) -> Array:
+    """A matrix of integer columns, the ones after the ``first`` with NULL where not known."""
+    columns = [*first, *values]
+    cells = np.empty((len(columns[0]), len(columns)), np.int64)
+    for place, column in enumerate(columns):
+        cells[:, place] = u64.encode(column) if column.dtype == "u8" else column
+    if all(map(np.all, known)):
         return cells
-    bits = np.array([1 << place for place in range(len(variables))], np.uint64)
-    unknown = block["known"][:, np.newaxis] & bits == 0
     nullable = cells.astype(object)
-    nullable[:, 2:][unknown] = None
+    for place, is_known in enumerate(known, start=len(first)):
+        nullable[is_known == 0, place] = None
     return nullable
+
+
+@cache
+def _known_bit(v: Variable) -> np.uint64:
+    return np.uint64(1 << known_bit(v.table, v.column))
 
 
 def connection_cells(connections: Array, run_id: int) -> Array:

@@ -8,11 +8,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_
 from sqlalchemy import Table as SqlTable
 
 from bpf.filters import Network
-from bpf.variable import Table
 from storage.question import Filter, Period
-from storage.schema import CONNECTION, ENDPOINT, TABLES
-
-_stack = TABLES[Table.STACK]
+from storage.schema import CONNECTION, ENDPOINT, EVENT, SAMPLE
 
 
 def define_net_test(connection: Connection, nets: tuple[Network, ...]) -> None:
@@ -98,14 +95,12 @@ def _has_closed(sockets: SqlTable, period: Period) -> ColumnElement[bool]:
 
 def _state(period: Period) -> Select[tuple[int]]:
     """The newest State. A subquery, not a join: a join could be begun at the large table."""
-    stack = _stack.alias("state_row")
+    row, event = SAMPLE.alias("state_row"), EVENT.alias("state_event")
     return (
-        select(stack.c.State)
-        .where(
-            stack.c.ConnectIndex == CONNECTION.c.ConnectIndex,
-            stack.c.snapshot_id <= period.last,
-        )
-        .order_by(stack.c.snapshot_id.desc())
+        select(event.c.State)
+        .join_from(row, event, row.c.event_id == event.c.event_id)
+        .where(row.c.ConnectIndex == CONNECTION.c.ConnectIndex, row.c.snapshot_id <= period.last)
+        .order_by(row.c.snapshot_id.desc())
         .limit(1)
         .correlate(CONNECTION)
     )

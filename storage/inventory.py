@@ -2,9 +2,18 @@
 
 from pathlib import Path
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, Table, exists, func, select
 
-from storage.schema import CONNECTION, ENDPOINT, LISTENER, METADATA, SNAPSHOT, TABLES
+from storage.schema import (
+    CONNECTION,
+    ENDPOINT,
+    GROUPS,
+    LISTENER,
+    METADATA,
+    SAMPLE,
+    SNAPSHOT,
+    views,
+)
 
 
 def row_counts(connection: Connection) -> dict[str, int]:
@@ -38,24 +47,30 @@ def faults(connection: Connection) -> list[str]:
         f"{table} row {rowid} refers to a {parent} that is missing"
         for table, rowid, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check")
     ]
-    owners = [(table, CONNECTION) for table in TABLES.values()] + [(LISTENER, ENDPOINT)]
-    for table, owner in owners:
-        (owner_key,) = owner.primary_key
-        for key, parent in ((table.c[owner_key.name], owner), (table.c.snapshot_id, SNAPSHOT)):
-            is_known = exists().where(parent.c[key.name] == key)
-            orphans = connection.scalars(
-                select(func.count()).select_from(table).where(~is_known)
-            ).one()
-            if orphans:
-                found.append(f"{table.name}: {orphans} rows whose {parent.name} is missing")
+    for table, key, parent in _references():
+        is_known = exists().where(parent.c[key] == table.c[key])
+        orphans = connection.scalars(select(func.count()).select_from(table).where(~is_known)).one()
+        if orphans:
+            found.append(f"{table.name}: {orphans} rows whose {parent.name} is missing")
     return found
+
+
+def _references() -> list[tuple[Table, str, Table]]:
+    """Table, column and the table it refers to, where writing does without a foreign key."""
+    groups = [table for table in GROUPS.values() if table is not SAMPLE]
+    return [
+        *((table, "ConnectIndex", CONNECTION) for table in GROUPS.values()),
+        *((SAMPLE, f"{table.name}_id", table) for table in groups),
+        *((table, "snapshot_id", SNAPSHOT) for table in (SAMPLE, LISTENER)),
+        (LISTENER, "ListenerIndex", ENDPOINT),
+    ]
 
 
 def _needed() -> set[str]:
     """The tables, indexes and views of the schema."""
     tables = METADATA.tables.values()
     indexes = (index.name for table in tables for index in table.indexes)
-    return {"latest", "latest_listener", *METADATA.tables, *(str(name) for name in indexes)}
+    return {*views(), *METADATA.tables, *(str(name) for name in indexes)}
 
 
 def _present(connection: Connection) -> set[str]:

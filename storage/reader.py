@@ -1,11 +1,8 @@
 """The questions the command line asks: latest values, their history, and what they grew from."""
 
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from heapq import merge
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -13,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, Select, func, select
 from sqlalchemy.exc import DBAPIError
 
 from bpf.meters import METERS
-from bpf.variable import Table, Variable
+from bpf.variable import Variable
 from storage import inventory, migrate, u64
 from storage.engine import open_readonly
 from storage.errors import from_sqlite
@@ -24,14 +21,11 @@ from storage.select import (
     NOT_FROM_BIRTH,
     connections,
     identity,
+    is_sampled,
     latest,
     listeners,
-    sampled_tables,
     series,
 )
-
-#: snapshot_id, taken_us, where the values stand in a sample, and the values
-_Cut = tuple[int, int, Sequence[int], list[Value]]
 
 _STREAMED: Final = {"yield_per": 500}  # rows that are fetched at a time
 
@@ -128,14 +122,13 @@ class Reader:
 
         With ``growth`` the base is what the values were when the period began.
         """
-        tables = sampled_tables(variables)
         names = [c.name for c in identity(variables)]
+        is_sampled_at_all = any(map(is_sampled, variables))
         for found in self._rows(latest(variables, question, growth=growth), question):
-            taken = [found[f"taken_{t.value}"] for t in tables]
             base = tuple(_base_value(v, found) for v in variables) if growth else None
             yield Sample(
                 connection={name: found[name] for name in names},
-                taken_us=max((t for t in taken if t is not None), default=None),
+                taken_us=found["taken"] if is_sampled_at_all else None,
                 as_of_us=_while_open(question.period.runs[found["run_id"]], found["closed_us"]),
                 values=tuple(_value(v, found) for v in variables),
                 base=base,
@@ -143,24 +136,14 @@ class Reader:
             )
 
     def history(self, variables: Sequence[Variable], question: Question) -> Iterator[Sample]:
-        """A sample for each snapshot in which one of the variables' tables has a row.
+        """Every sample of each connection in the period, by connection and then by time.
 
-        By connection, then by time; values of tables without a row in that snapshot are carried
-        forward. The base of a sample is the connection's sample before it, nothing at its birth.
+        The base of a sample is the connection's sample before it, nothing at its birth.
         """
-        tables = sampled_tables(variables)
-        places = {t: [n for n, v in enumerate(variables) if v.table is t] for t in tables}
-        statements = {
-            t: series(t, [variables[n] for n in places[t]], question.period) for t in tables
-        }
+        sampled = [v for v in variables if is_sampled(v)]
+        statement = series(sampled, question.period)
         for found in self._rows(connections(variables, question), question):
-            owner = dict(found)
-            parameter = {"connect_index": owner["ConnectIndex"]}
-            cuts = [self._cuts(statements[t], variables, places[t], parameter) for t in tables]
-            ordered = cuts[0] if len(cuts) == 1 else merge(*cuts, key=itemgetter(0))
-            for snapshot_id, sample in _carried_forward(variables, owner, ordered):
-                if snapshot_id >= question.period.first:
-                    yield sample
+            yield from self._samples(statement, variables, dict(found), question.period)
 
     def listeners(
         self, variables: Sequence[Variable], question: Question, *, history: bool = False
@@ -179,21 +162,39 @@ class Reader:
                 values=tuple(_decoded(v, found[f"now_{v.id}"]) for v in variables),
             )
 
-    def _cuts(
+    def _samples(
         self,
         statement: Select[Any],
         variables: Sequence[Variable],
-        places: Sequence[int],
-        parameter: Mapping[str, int],
-    ) -> Iterator[_Cut]:
-        """One connection's rows of one table, whose variables stand at ``places`` in a sample."""
-        wide = [(at, variables[n]) for at, n in enumerate(places) if variables[n].bits == 64]
+        owner: Mapping[str, Any],
+        period: Period,
+    ) -> Iterator[Sample]:
+        """One connection's samples in the period; ``statement`` is what ``series`` made."""
+        born = owner["origin"] not in NOT_FROM_BIRTH
+        closed_us = owner["closed_us"]
+        own = [owner.get(v.name) for v in variables]
+        places = [n for n, v in enumerate(variables) if is_sampled(v)]
+        wide = [n for n in places if variables[n].bits == 64]
+        base: tuple[Value, ...] = (0 if born else None,) * len(variables)
+        base_us = owner["opened_us"] if born else None
+        parameter = {"connect_index": owner["ConnectIndex"]}
         for part in self._connection.execute(statement, parameter).partitions(1000):
             for row in part:
-                number, taken_us, *values = cast(tuple[Any, ...], row)
-                for at, variable in wide:
-                    values[at] = _decoded(variable, values[at])
-                yield number, taken_us, places, values
+                number, taken_us, *found = cast(tuple[Any, ...], row)
+                values = found if len(places) == len(own) else _put(own, places, found)
+                for n in wide:
+                    values[n] = _decoded(variables[n], values[n])
+                sample = tuple(values)
+                if number >= period.first:
+                    yield Sample(
+                        connection=owner,
+                        taken_us=taken_us,
+                        as_of_us=_while_open(taken_us, closed_us),
+                        values=sample,
+                        base=base,
+                        base_us=base_us,
+                    )
+                base, base_us = sample, taken_us
 
     def _rows(self, statement: Select[Any], question: Question) -> Iterator[RowMapping]:
         """The rows of a statement about connections, a few at a time."""
@@ -204,37 +205,12 @@ class Reader:
         return self._connection.execute(statement).mappings().first()
 
 
-def _carried_forward(
-    variables: Sequence[Variable], owner: Mapping[str, Any], cuts: Iterator[_Cut]
-) -> Iterator[tuple[int, Sample]]:
-    """Rows of several tables, in time order, as samples with all values: (snapshot_id, sample)."""
-    born = owner["origin"] not in NOT_FROM_BIRTH
-    closed_us = owner["closed_us"]
-    values: list[Value] = [owner.get(v.name) for v in variables]
-    base: list[Value] = [0 if born else None] * len(variables)
-    base_us = owner["opened_us"] if born else None
-    for snapshot_id, group in groupby(cuts, key=itemgetter(0)):
-        parts = list(group)
-        taken_us = parts[0][1]
-        _put(values, parts)
-        sample = Sample(
-            connection=owner,
-            taken_us=taken_us,
-            as_of_us=_while_open(taken_us, closed_us),
-            values=tuple(values),
-            base=tuple(base),
-            base_us=base_us,
-        )
-        yield snapshot_id, sample
-        _put(base, parts)
-        base_us = taken_us
-
-
-def _put(values: list[Value], parts: Iterable[_Cut]) -> None:
-    """Set what the rows of one snapshot have new."""
-    for _, _, places, changed in parts:
-        for place, value in zip(places, changed, strict=True):
-            values[place] = value
+def _put(own: Sequence[Value], places: Sequence[int], found: Sequence[Value]) -> list[Value]:
+    """The connection's own values, with what a sample has in its places."""
+    values = list(own)
+    for place, value in zip(places, found, strict=True):
+        values[place] = value
+    return values
 
 
 def _while_open(moment_us: int, closed_us: int | None) -> int:
@@ -243,15 +219,15 @@ def _while_open(moment_us: int, closed_us: int | None) -> int:
 
 
 def _value(v: Variable, found: RowMapping) -> Value:
-    own: Value = found[v.name if v.table is Table.CONNECTION else f"now_{v.id}"]
+    own: Value = found[f"now_{v.id}" if is_sampled(v) else v.name]
     return _decoded(v, own)
 
 
 def _base_value(v: Variable, found: RowMapping) -> Value:
     """What a variable's growth is counted from; nothing, if the connection began in the period."""
-    if v.table is Table.CONNECTION:
+    if not is_sampled(v):
         return None
-    if found[f"had_{v.table.value}"] is None:
+    if found["had"] is None:
         return None if found["origin"] in NOT_FROM_BIRTH else 0
     return _decoded(v, found[f"base_{v.id}"])
 

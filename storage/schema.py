@@ -1,11 +1,15 @@
-"""SQLAlchemy Core tables, made from the catalogue, plus ``run``, ``snapshot`` and a view.
+"""SQLAlchemy Core tables, made from the catalogue, plus ``run``, ``snapshot`` and the views.
 
-Columns that RFC 4898 or Web10G name are spelled as they spell them; ours are snake_case. A row of
-a sampled table stands from its snapshot until the connection's next row in the same table: only
-changed rows are written. Times end in ``_us`` (UTC microseconds since 1970) or ``_ns``. Unsigned
+Columns that RFC 4898 or Web10G name are spelled as they spell them; ours are snake_case. A sample
+stands from its snapshot until the connection's next one: it is written when anything changed. Of
+that only what moves with traffic lies in ``sample`` itself; what changes more rarely lies in rows
+of ``event`` and ``setup`` that many samples refer to. The RFC's tables (``perf``, ``path`` …) are
+views over the three. Times end in ``_us`` (UTC microseconds since 1970) or ``_ns``. Unsigned
 64-bit values are stored as the signed integer of the same bits (see ``storage.u64``).
 """
 
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -22,12 +26,13 @@ from sqlalchemy import (
     Table as SqlTable,
 )
 
-from bpf.catalogue import in_table
+from bpf.catalogue import BY_NAME, in_group, in_table
 from bpf.meters import LATER_METERS, METERS
-from bpf.variable import SAMPLED, Status, Table, Variable
+from bpf.variable import REFERRED, SAMPLED, Group, Status, Table, Variable
 
 METADATA = MetaData()
 
+_WORD = re.compile(r"\w+")
 _INTEGER = BigInteger().with_variant(Integer, "sqlite")
 
 RUN = SqlTable(
@@ -122,25 +127,45 @@ def column(v: Variable) -> Column[int]:
     return Column(v.name, _INTEGER, comment=v.summary)
 
 
-def _define(table: Table, row: str) -> SqlTable:
-    """A sampled table: by time through snapshot_id, by connection through the unique index.
-
-    Rows are appended in time order (a rowid table): clustering them by connection would write to
-    random leaves and costs half of the insert rate.
-    """
+def _referred(group: Group) -> SqlTable:
+    """What changes more rarely than with every sample: a row stands until the next one."""
     return SqlTable(
-        table.value,
+        group.value,
         METADATA,
-        Column("snapshot_id", Integer, nullable=False),
-        Column(row, _INTEGER, nullable=False),
-        *(column(v) for v in in_table(table)),
-        Index(f"ux_{table.value}", row, "snapshot_id", unique=True),
-        Index(f"ix_{table.value}_snapshot_id", "snapshot_id"),
+        Column(f"{group.value}_id", _INTEGER, primary_key=True),
+        Column("ConnectIndex", _INTEGER, nullable=False),
+        *(column(v) for v in in_group(group)),
     )
 
 
-TABLES = {table: _define(table, "ConnectIndex") for table in SAMPLED}
-LISTENER = _define(Table.LISTENER, "ListenerIndex")
+#: The history of connections: by time through snapshot_id, by connection through the unique index.
+#: Rows are appended in time order (a rowid table): clustering them by connection would write to
+#: random leaves and costs half of the insert rate.
+SAMPLE = SqlTable(
+    Group.SAMPLE.value,
+    METADATA,
+    Column("snapshot_id", Integer, nullable=False),
+    Column("ConnectIndex", _INTEGER, nullable=False),
+    *(
+        Column(f"{g.value}_id", _INTEGER, nullable=False, comment=f"the row of {g.value}")
+        for g in REFERRED
+    ),
+    *(column(v) for v in in_group(Group.SAMPLE)),
+    Index("ux_sample", "ConnectIndex", "snapshot_id", unique=True),
+    Index("ix_sample_snapshot_id", "snapshot_id"),
+)
+EVENT, SETUP = map(_referred, REFERRED)
+GROUPS = {Group.SAMPLE: SAMPLE, Group.EVENT: EVENT, Group.SETUP: SETUP}
+
+LISTENER = SqlTable(
+    Table.LISTENER.value,
+    METADATA,
+    Column("snapshot_id", Integer, nullable=False),
+    Column("ListenerIndex", _INTEGER, nullable=False),
+    *(column(v) for v in in_table(Table.LISTENER)),
+    Index("ux_listener", "ListenerIndex", "snapshot_id", unique=True),
+    Index("ix_listener_snapshot_id", "snapshot_id"),
+)
 HOST = {
     table: SqlTable(
         table.value,
@@ -152,29 +177,72 @@ HOST = {
 }
 
 
-def latest_view() -> str:
-    """``latest``: every connection with its newest row of every sampled table.
-
-    Each table is joined by rowid, so SQLite leaves out the tables a query takes no column from.
-    """
-    columns = [f"c.{c.name}" for c in CONNECTION.columns]
-    joins: list[str] = []
-    for table in SAMPLED:
-        columns += [f"{table.value}.{v.name}" for v in in_table(table)]
-        joins.append(_newest(table.value, "c", "ConnectIndex"))
-    return "\n".join(
-        ["CREATE VIEW latest AS SELECT", ",\n".join(columns), "FROM connection AS c", *joins]
-    )
+def groups_of(v: Variable) -> set[Group]:
+    """The groups in which that lies which a variable of ``SAMPLED`` is made of."""
+    if v.derived is not None:
+        return {BY_NAME[name.lower()].group for name in _named(v.derived)}
+    return {v.group} if v.status is Status.COLLECTED else set()
 
 
-def latest_listener_view() -> str:
+def expression(v: Variable, rows: Mapping[Group, str]) -> str:
+    """SQL for a variable of ``SAMPLED``; ``rows`` are the names of its groups' rows in a query."""
+
+    def place(name: re.Match[str]) -> str:
+        found = BY_NAME.get(name[0].lower())
+        return name[0] if found is None else f"{rows[found.group]}.{found.name}"
+
+    if v.derived is not None:
+        return _WORD.sub(place, v.derived)
+    return f"{rows[v.group]}.{v.name}" if v.status is Status.COLLECTED else "NULL"
+
+
+def _named(derived: str) -> list[str]:
+    return [word for word in _WORD.findall(derived) if word.lower() in BY_NAME]
+
+
+def views() -> dict[str, str]:
+    """The statements that make the views, by name: a query names tables as the RFC does."""
+    tables = {table.value: in_table(table) for table in SAMPLED}
+    every = tuple(v for variables in tables.values() for v in variables)
+    return {
+        **{name: _view(name, variables) for name, variables in tables.items()},
+        "history": _view("history", every),
+        "latest": _latest_view(every),
+        "latest_listener": _latest_listener_view(),
+    }
+
+
+def _view(name: str, variables: Iterable[Variable]) -> str:
+    """Some variables in each sample. SQLite leaves out a left join that gives no column asked."""
+    columns = ["sample.snapshot_id", "sample.ConnectIndex", *_columns(variables)]
+    return _lines(f"CREATE VIEW {name} AS SELECT", columns, "FROM sample", *_JOINS)
+
+
+def _latest_view(variables: Iterable[Variable]) -> str:
+    """``latest``: every connection with its newest sample."""
+    columns = [f"c.{c.name}" for c in CONNECTION.columns] + _columns(variables)
+    newest = _newest("sample", "c", "ConnectIndex")
+    return _lines("CREATE VIEW latest AS SELECT", columns, "FROM connection AS c", newest, *_JOINS)
+
+
+def _latest_listener_view() -> str:
     """``latest_listener``: every listening endpoint with its newest row of ``listener``."""
     columns = [f"e.{c.name}" for c in ENDPOINT.columns]
     columns += [f"listener.{v.name}" for v in in_table(Table.LISTENER)]
-    join = _newest("listener", "e", "ListenerIndex")
-    return "\n".join(
-        ["CREATE VIEW latest_listener AS SELECT", ",\n".join(columns), "FROM endpoint AS e", join]
-    )
+    newest = _newest("listener", "e", "ListenerIndex")
+    return _lines("CREATE VIEW latest_listener AS SELECT", columns, "FROM endpoint AS e", newest)
+
+
+_JOINS = [f"LEFT JOIN {g.value} ON {g.value}.{g.value}_id = sample.{g.value}_id" for g in REFERRED]
+
+
+def _columns(variables: Iterable[Variable]) -> list[str]:
+    rows = {group: group.value for group in Group}
+    return [f"{expression(v, rows)} AS {v.name}" for v in variables]
+
+
+def _lines(begin: str, columns: Iterable[str], *source: str) -> str:
+    return "\n".join([begin, ",\n".join(columns), *source])
 
 
 def _newest(table: str, owner: str, key: str) -> str:

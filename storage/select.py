@@ -1,7 +1,7 @@
-"""The SELECT statements behind the reader: rows as of a snapshot, and one connection's rows.
+"""The SELECT statements behind the reader: values as of a snapshot, and one connection's samples.
 
-Sampled tables are large and are only ever entered by (ConnectIndex, snapshot_id). A condition on
-one of their columns would let SQLite begin a join there, so they are joined outwards only.
+``sample`` is large and is only ever entered by (ConnectIndex, snapshot_id). A condition on one of
+its columns would let SQLite begin a join there, so it is joined outwards only.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,13 +16,23 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    literal_column,
     select,
 )
 
-from bpf.variable import SAMPLED, Table, Variable
+from bpf.variable import REFERRED, Group, Table, Variable
 from storage.filters import conditions, endpoint_conditions
 from storage.question import Period, Question
-from storage.schema import CONNECTION, ENDPOINT, LISTENER, SNAPSHOT, TABLES
+from storage.schema import (
+    CONNECTION,
+    ENDPOINT,
+    GROUPS,
+    LISTENER,
+    SAMPLE,
+    SNAPSHOT,
+    expression,
+    groups_of,
+)
 
 #: The collector did not see these begin: what they had counted before is not growth.
 NOT_FROM_BIRTH: Final = ("backfill", "polled")
@@ -31,10 +41,38 @@ _INDEX = CONNECTION.c.ConnectIndex
 _NOT_IN_ANSWERS = ("AddressType", "pid_start_ns", "cgroup_id", "cookie")
 
 
-def sampled_tables(variables: Iterable[Variable]) -> tuple[Table, ...]:
-    """The sampled tables these variables lie in, in the catalogue's order."""
-    asked = {v.table for v in variables}
-    return tuple(t for t in SAMPLED if t in asked)
+class _Rows:
+    """A sample in a statement, and the rows that it refers to: ``now``, ``now_event`` ...."""
+
+    def __init__(self, name: str, variables: Iterable[Variable]) -> None:
+        """What these variables are made of, under this name."""
+        self._names = {g: name if g is Group.SAMPLE else f"{name}_{g.value}" for g in Group}
+        self._needed = set[Group]().union(*map(groups_of, variables))
+        self.sample: FromClause = SAMPLE.alias(name)
+
+    def value(self, v: Variable) -> ColumnElement[Any]:
+        """One of the variables."""
+        return literal_column(expression(v, self._names), type_=SAMPLE.c.ConnectIndex.type)
+
+    def refer(self, source: FromClause) -> FromClause:
+        """Add the rows that the sample in ``source`` refers to and a variable lies in."""
+        for group in REFERRED:
+            if group in self._needed:
+                key = f"{group.value}_id"
+                row = GROUPS[group].alias(self._names[group])
+                source = source.outerjoin(row, row.c[key] == self.sample.c[key])
+        return source
+
+    def join(self, source: FromClause, snapshot: ColumnElement[Any]) -> FromClause:
+        """Add the connection's sample of that snapshot and what it refers to, or NULLs."""
+        row = self.sample
+        is_it = and_(row.c.ConnectIndex == _INDEX, row.c.snapshot_id == snapshot)
+        return self.refer(source.outerjoin(row, is_it))
+
+
+def is_sampled(v: Variable) -> bool:
+    """Whether a variable lies in samples, and not in the row of its connection."""
+    return v.table is not Table.CONNECTION
 
 
 def identity(variables: Sequence[Variable]) -> list[ColumnElement[Any]]:
@@ -51,46 +89,47 @@ def connections(variables: Sequence[Variable], question: Question) -> Select[Any
 def latest(variables: Sequence[Variable], question: Question, *, growth: bool) -> Select[Any]:
     """Each connection with its values as of the period's end.
 
-    The columns of ``identity``; ``now_<id>`` for each sampled variable; ``taken_<table>``, the
-    time of the snapshot they are from. With ``growth`` also ``base_<id>``, the values when the
-    period began, and ``had_<table>``, the snapshot they are from.
+    The columns of ``identity``; ``now_<id>`` for each sampled variable; ``taken``, the time of
+    the snapshot they are from. With ``growth`` also ``base_<id>``, the values when the period
+    began, and ``had``, the snapshot they are from.
     """
-    source: FromClause = CONNECTION
+    sampled = [v for v in variables if is_sampled(v)]
     picked = identity(variables)
-    for table in sampled_tables(variables):
-        here = [v for v in variables if v.table is table]
-        now = TABLES[table].alias(f"now_{table.value}")
-        source = _joined(source, now, _newest(table, question.period.last))
-        picked.append(_taken(now).label(f"taken_{table.value}"))
-        picked += [now.c[v.name].label(f"now_{v.id}") for v in here]
-        if growth:
-            base = TABLES[table].alias(f"base_{table.value}")
-            source = _joined(source, base, _base(table, question.period))
-            picked.append(base.c.snapshot_id.label(f"had_{table.value}"))
-            picked += [base.c[v.name].label(f"base_{v.id}") for v in here]
+    source: FromClause = CONNECTION
+    if sampled:
+        now = _Rows("now", sampled)
+        source = now.join(source, _newest(question.period.last))
+        picked.append(_taken(now.sample).label("taken"))
+        picked += [now.value(v).label(f"now_{v.id}") for v in sampled]
+    if sampled and growth:
+        base = _Rows("base", sampled)
+        source = base.join(source, _base(question.period))
+        picked.append(base.sample.c.snapshot_id.label("had"))
+        picked += [base.value(v).label(f"base_{v.id}") for v in sampled]
     return _ordered(select(*picked), source, question)
 
 
-def series(table: Table, variables: Sequence[Variable], period: Period) -> Select[Any]:
-    """One connection's rows of one table in the period, by time; parameter ``connect_index``.
+def series(variables: Sequence[Variable], period: Period) -> Select[Any]:
+    """One connection's samples in the period, by time; parameter ``connect_index``.
 
-    The row that stood when the period began comes first. Columns: snapshot_id, taken_us, and the
+    The one that stood when the period began comes first. Columns: snapshot_id, taken_us, and the
     variables in their order.
     """
-    t = TABLES[table]
-    earlier = t.alias("earlier")
-    index = bindparam("connect_index", type_=t.c.ConnectIndex.type)
+    rows = _Rows("now", variables)
+    now, earlier = rows.sample, SAMPLE.alias("earlier")
+    index = bindparam("connect_index", type_=SAMPLE.c.ConnectIndex.type)
     standing = select(func.max(earlier.c.snapshot_id)).where(
         earlier.c.ConnectIndex == index, earlier.c.snapshot_id < period.first
     )
     return (
-        select(t.c.snapshot_id, _taken(t).label("taken_us"), *(t.c[v.name] for v in variables))
+        select(now.c.snapshot_id, _taken(now).label("taken_us"), *map(rows.value, variables))
+        .select_from(rows.refer(now))
         .where(
-            t.c.ConnectIndex == index,
-            t.c.snapshot_id >= func.coalesce(standing.scalar_subquery(), period.first),
-            t.c.snapshot_id <= period.last,
+            now.c.ConnectIndex == index,
+            now.c.snapshot_id >= func.coalesce(standing.scalar_subquery(), period.first),
+            now.c.snapshot_id <= period.last,
         )
-        .order_by(t.c.snapshot_id)
+        .order_by(now.c.snapshot_id)
     )
 
 
@@ -129,9 +168,9 @@ def _ordered(statement: Select[Any], source: FromClause, question: Question) -> 
         key: ColumnElement[Any] = CONNECTION.c[by]
         keys = [key]
     else:
-        row = TABLES[by.table].alias("order_row")
-        source = _joined(source, row, _newest(by.table, question.period.last))
-        key = row.c[by.name]
+        row = _Rows("ordering", [by])
+        source = row.join(source, _newest(question.period.last))
+        key = row.value(by)
         # The upper half of the unsigned 64-bit values is stored as negative numbers.
         keys = [key < 0, key] if by.bits == 64 else [key]
     order: list[ColumnElement[Any]] = [
@@ -147,39 +186,33 @@ def _ordered(statement: Select[Any], source: FromClause, question: Question) -> 
     )
 
 
-def _joined(source: FromClause, row: FromClause, snapshot: ColumnElement[Any]) -> FromClause:
-    """Add one row of a sampled table, or NULLs: the connection's row of that snapshot."""
-    is_it = and_(row.c.ConnectIndex == _INDEX, row.c.snapshot_id == snapshot)
-    return source.outerjoin(row, is_it)
-
-
 def _taken(row: FromClause) -> ScalarSelect[Any]:
     """When the snapshot of a row was taken."""
     is_its = SNAPSHOT.c.snapshot_id == row.c.snapshot_id
     return select(SNAPSHOT.c.taken_us).where(is_its).correlate(row).scalar_subquery()
 
 
-def _newest(table: Table, last: int) -> ScalarSelect[Any]:
-    """The snapshot of the connection's newest row in ``table`` up to the snapshot ``last``."""
-    n = TABLES[table].alias("n")
+def _newest(last: int) -> ScalarSelect[Any]:
+    """The snapshot of the connection's newest sample up to the snapshot ``last``."""
+    n = SAMPLE.alias("n")
     newest = select(func.max(n.c.snapshot_id)).where(
         n.c.ConnectIndex == _INDEX, n.c.snapshot_id <= last
     )
     return newest.correlate(CONNECTION).scalar_subquery()
 
 
-def _base(table: Table, period: Period) -> ColumnElement[Any]:
-    """The snapshot of the row that stood when the period began.
+def _base(period: Period) -> ColumnElement[Any]:
+    """The snapshot of the sample that stood when the period began.
 
-    A connection whose beginning was not seen has its first row instead. One that was opened in
+    A connection whose beginning was not seen has its first sample instead. One that was opened in
     the period has none: it grew from nothing.
     """
-    n = TABLES[table].alias("n")
+    n = SAMPLE.alias("n")
     first = select(func.min(n.c.snapshot_id)).where(
         n.c.ConnectIndex == _INDEX, n.c.snapshot_id <= period.last
     )
     return func.coalesce(
-        _newest(table, period.first - 1),
+        _newest(period.first - 1),
         case(
             (
                 CONNECTION.c.origin.in_(NOT_FROM_BIRTH),

@@ -7,7 +7,7 @@ statements of many rows, on the raw connection.
 import json
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -16,20 +16,26 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from bpf.meters import METERS, Run, Snapshot
+from bpf.variable import REFERRED, Group, Table
 from storage.cells import (
     CONNECTION_COLUMNS,
     ENDPOINT_COLUMNS,
     connection_cells,
     endpoint_cells,
-    sampled_cells,
-    sampled_columns,
+    group_cells,
+    group_columns,
+    listener_cells,
+    listener_columns,
 )
 from storage.engine import open_writable
 from storage.errors import storage_errors
 from storage.migrate import upgrade
+from storage.schema import METADATA
 
 #: Bound parameters of one statement: SQLite is fastest with 256 to 1000.
 _PARAMETERS: Final = 500
+
+_NUMBERED: Final = ("connection", "endpoint", *(group.value for group in REFERRED))
 
 
 def _upsert(columns: tuple[str, ...]) -> str:
@@ -45,10 +51,8 @@ _UPSERT_ENDPOINT: Final = _upsert(ENDPOINT_COLUMNS)
 class Writer:
     """The database's one writer, for one run of the collector."""
 
-    #: The largest ConnectIndex in use: a new connection's is greater.
-    first_index: int
-    #: Likewise the largest ListenerIndex.
-    first_listener: int
+    #: The largest number in use in each table whose rows the collector numbers.
+    numbered: Mapping[str, int]
 
     def __init__(self, path: Path, run: Run) -> None:
         """Open, make or upgrade the database, and begin the run. Raises StorageError."""
@@ -63,8 +67,7 @@ class Writer:
             self._database = database
             try:
                 self._run_id = self._begin(run)
-                self.first_index = self._largest("ConnectIndex", "connection")
-                self.first_listener = self._largest("ListenerIndex", "endpoint")
+                self.numbered = {name: self._largest(name) for name in _NUMBERED}
             except BaseException:
                 self._wrapper.close()
                 raise
@@ -98,13 +101,17 @@ class Writer:
                 endpoint_cells(snapshot.endpoints, self._run_id),
                 _UPSERT_ENDPOINT,
             )
-            for table, rows in snapshot.rows.items():
-                cells = sampled_cells(table, rows, snapshot_id)
-                _insert(database, table.value, sampled_columns(table), cells)
+            rows = self._write_samples(database, snapshot, snapshot_id)
+            _insert(
+                database,
+                "listener",
+                listener_columns(),
+                listener_cells(snapshot.listeners, snapshot_id),
+            )
             for table, values in snapshot.host.items():
                 _insert_one(database, table.value, snapshot_id=snapshot_id, **values)
-        parts = (snapshot.connections, snapshot.endpoints, snapshot.host, *snapshot.rows.values())
-        return sum(map(len, parts))
+        parts = (snapshot.connections, snapshot.endpoints, snapshot.listeners, snapshot.host)
+        return rows + sum(map(len, parts))
 
     def database_bytes(self) -> int:
         """What the database takes on disk: the file and its write-ahead log."""
@@ -125,6 +132,18 @@ class Writer:
                     (time.time_ns() // 1000, reason, self._run_id),
                 )
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @staticmethod
+    def _write_samples(database: sqlite3.Connection, snapshot: Snapshot, snapshot_id: int) -> int:
+        """The rows of every group; how many."""
+        names = snapshot.samples.dtype["blocks"].names or ()
+        tables = tuple(Table(name) for name in names)
+        rows = 0
+        for group in Group:
+            cells = group_cells(group, snapshot.samples, snapshot_id)
+            _insert(database, group.value, group_columns(group, tables), cells)
+            rows += len(cells)
+        return rows
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
@@ -158,8 +177,9 @@ class Writer:
                 unavailable=json.dumps(dict(run.unavailable)),
             )
 
-    def _largest(self, key: str, table: str) -> int:
-        statement = f"SELECT max({key}) FROM {table}"  # noqa: S608  (names of the schema)
+    def _largest(self, table: str) -> int:
+        (key,) = METADATA.tables[table].primary_key
+        statement = f"SELECT max({key.name}) FROM {table}"  # noqa: S608  (names of the schema)
         (largest,) = self._database.execute(statement).fetchone()
         return largest or 0
 

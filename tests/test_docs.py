@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from bpf.catalogue import stored_in
 from bpf.errors import EstatsError
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import CONNECTION, ENDPOINT, Flag, key_of, row_dtype
-from bpf.variable import HISTORIES, Table
+from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW, Flag, new_bit, sample_dtype
+from bpf.variable import HISTORIES, REFERRED, SAMPLED, Table
 from cli.app import app
 from storage import schema
 from storage.writer import Writer
@@ -94,16 +94,31 @@ def _endpoints(now: int) -> np.ndarray[Any, Any]:
     return rows
 
 
-def _rows(table: Table, step: int) -> np.ndarray[Any, Any]:
-    """All variables of the four connections or listeners, each larger at every step."""
-    rows = np.zeros(4, row_dtype(table))
-    rows[key_of(table)] = 1, 2, 3, 4
-    rows["block"]["known"] = (1 << len(stored_in(table))) - 1
-    for v in stored_in(table):
-        rows["block"][v.column] = [(step + 1) * (v.id + i) for i in range(4)]
-    if table is Table.PERF:
-        rows["block"]["cur_rwin_rcvd"] = 1
+def _samples(step: int) -> np.ndarray[Any, Any]:
+    """All variables of the four connections, each larger at every step."""
+    samples = np.zeros(4, sample_dtype())
+    samples["connect_index"] = 1, 2, 3, 4
+    for group in REFERRED:
+        samples[group.value] = 4 * step + np.arange(1, 5)
+        samples["new"] |= np.uint64(new_bit(group))
+    for table in SAMPLED:
+        _fill(samples["blocks"][table.value], table, step)
+    samples["blocks"]["perf"]["cur_rwin_rcvd"] = 1
+    return samples
+
+
+def _listeners(step: int) -> np.ndarray[Any, Any]:
+    """Likewise of the four listeners."""
+    rows = np.zeros(4, LISTENER_ROW)
+    rows["listener_index"] = 1, 2, 3, 4
+    _fill(rows["block"], Table.LISTENER, step)
     return rows
+
+
+def _fill(block: np.ndarray[Any, Any], table: Table, step: int) -> None:
+    block["known"] = (1 << len(stored_in(table))) - 1
+    for v in stored_in(table):
+        block[v.column] = [(step + 1) * (v.id + i) for i in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +149,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 interval_us=SECOND,
                 meters=dict.fromkeys(METERS, 0),
                 connections=_connections(now),
-                rows={t: _rows(t, step) for t in HISTORIES},
+                samples=_samples(step),
+                listeners=_listeners(step),
                 endpoints=_endpoints(now),
             )
         )
@@ -203,7 +219,7 @@ def test_every_column_of_ours_is_in_the_docs() -> None:
     """The catalogue's are on the generated page; these are written by hand."""
     names = {c.name for t in (schema.CONNECTION, schema.ENDPOINT) for c in t.columns}
     names |= METERS.keys()
-    tables = {t.name for t in schema.METADATA.sorted_tables} | {"latest", "latest_listener"}
+    tables = {t.name for t in schema.METADATA.sorted_tables} | schema.views().keys()
 
     assert {n for n in names | tables if f"`{n}`" not in TEXT["schema.md"]} == set()
 

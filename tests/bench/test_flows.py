@@ -3,7 +3,8 @@
 import numpy as np
 
 from bench.flows import Flows
-from bpf.variable import Table
+from bpf.record import new_bit
+from bpf.variable import REFERRED
 
 COUNT, ACTIVE = 30, 12
 
@@ -13,19 +14,19 @@ def test_only_what_moved_is_in_a_snapshot() -> None:
     flows = Flows(COUNT)
 
     assert len(flows.snapshot(COUNT).connections) == COUNT
-    assert set(flows.snapshot(ACTIVE).rows[Table.PERF]["connect_index"]) == set(
-        range(1, ACTIVE + 1)
-    )
-    assert not any(len(rows) for rows in flows.snapshot(0).rows.values())
+    moved = flows.snapshot(ACTIVE).samples
+    assert set(moved["connect_index"]) == set(range(1, ACTIVE + 1))
+    assert not len(flows.snapshot(0).samples)
 
 
 def test_a_healthy_transfer_moves_its_counters_and_nothing_of_trouble() -> None:
-    """Octets grow at every step; what is configured does not change, and has no row."""
+    """Octets grow at every step; what is configured does not change, and is not stored again."""
     flows = Flows(COUNT)
     first, second = flows.snapshot(COUNT), flows.snapshot(COUNT)
-    before, after = (s.rows[Table.PERF]["block"] for s in (first, second))
+    before, after = (s.samples["blocks"]["perf"] for s in (first, second))
 
     assert np.all(after["hc_data_octets_out"] > before["hc_data_octets_out"])
     assert np.all(after["timeouts"] == before["timeouts"])
-    assert len(first.rows[Table.TUNE]) == COUNT
-    assert len(second.rows[Table.TUNE]) == 0
+    every = sum(map(new_bit, REFERRED))
+    assert np.all(first.samples["new"] == every)
+    assert not np.any(second.samples["new"])

@@ -16,7 +16,7 @@ from bpf.record import (
     batch_dtype,
     block_dtype,
     known_bit,
-    row_dtype,
+    sample_dtype,
 )
 from bpf.variable import SAMPLED, Table
 
@@ -85,13 +85,15 @@ def test_known_has_a_bit_for_each_operand(table: Table) -> None:
     assert len(stored) <= 64
 
 
-@every_table
-def test_a_changed_row_carries_the_block_as_it_came(table: Table) -> None:
+@given(some_tables)
+def test_a_sample_carries_the_blocks_as_they_came(tables: set[Table]) -> None:
     """Storage reads the same bytes that the kernel wrote: nothing is renamed between the rooms."""
-    dtype = row_dtype(table)
+    blocks = sample_dtype(tables)["blocks"]
+    carried = [t for t in SAMPLED if t in tables]
 
-    assert dtype.names == ("connect_index", "block")
-    assert dtype["block"] == block_dtype(table)
+    assert blocks.names == tuple(t.value for t in carried)
+    assert [blocks[t.value] for t in carried] == [block_dtype(t) for t in carried]
+    assert blocks.itemsize == batch_dtype(tables).itemsize - batch_dtype(()).itemsize
 
 
 def test_the_largest_operand_survives() -> None:

@@ -10,18 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bpf.catalogue import BY_NAME, stored_in
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import CONNECTION, Flag, known_bit, row_dtype
-from bpf.variable import Table
+from bpf.record import CONNECTION, Flag
 from storage.writer import Writer
+from tests.samples import Samples
 
 #: 2023-11-14T22:13:20Z; times in this file are seconds after it.
 EPOCH_US = 1_700_000_000_000_000
 HOSTILE = b"\x1b]0;owned\x07"
 HUGE = 2**64 - 5
-
-Values = Mapping[str, int]
 
 
 def at(seconds: float) -> int:
@@ -65,28 +62,9 @@ def connection(
     return row
 
 
-def rows(values: Mapping[int, Values]) -> dict[Table, npt.NDArray[Any]]:
-    """Rows of the tables that these variables of these connections lie in; all else unknown."""
-    found: dict[Table, npt.NDArray[Any]] = {}
-    for index, named in values.items():
-        for name, value in named.items():
-            variable = BY_NAME[name.lower()]
-            assert variable in stored_in(variable.table), f"{name} is not stored"
-            table = variable.table
-            block = found.setdefault(table, np.zeros(0, row_dtype(table)))
-            if index not in block["connect_index"]:
-                new = np.zeros(1, row_dtype(table))
-                new["connect_index"] = index
-                found[table] = block = np.concatenate([block, new])
-            row = int(np.flatnonzero(block["connect_index"] == index)[0])
-            block["block"][variable.column][row] = value
-            block["block"]["known"][row] |= np.uint64(1 << known_bit(table, variable.column))
-    return found
-
-
 def snapshot(
     seconds: float,
-    values: Mapping[int, Values],
+    samples: npt.NDArray[Any],
     connections: Sequence[npt.NDArray[Any]] = (),
     **meters: int,
 ) -> Snapshot:
@@ -97,7 +75,7 @@ def snapshot(
         interval_us=1_000_000,
         meters={name: meters.get(name, 0) for name in METERS},
         connections=np.concatenate([np.zeros(0, CONNECTION), *connections]),
-        rows=rows(values),
+        samples=samples,
     )
 
 
@@ -134,18 +112,20 @@ def write_story(path: Path) -> None:
     ssh = (("192.0.2.9", 22), ("198.51.100.7", 51000), BACKFILL)
     evil = (("10.0.0.1", 40002), ("10.0.0.2", 5001), ACTIVE)
     first = Writer(path, one_run(0, ALL, {}))
+    told = Samples()
     born = connection(1, *iperf, opened=0.5, owner=(42, b"iperf"))
     first.write(
         snapshot(
             1,
-            {1: {"SegsRetrans": 2, "HCDataOctetsOut": 1000, "State": 5}, 2: {"State": 5}},
+            told.of({1: {"SegsRetrans": 2, "HCDataOctetsOut": 1000, "State": 5}, 2: {"State": 5}}),
             [born, connection(2, *server, opened=0.75)],
         )
     )
-    first.write(snapshot(2, {1: {"SegsRetrans": 5, "HCDataOctetsOut": 3000}}))
-    first.write(snapshot(3, {1: {"State": 6}}))
+    first.write(snapshot(2, told.of({1: {"SegsRetrans": 5, "HCDataOctetsOut": 3000}})))
+    first.write(snapshot(3, told.of({1: {"State": 6}})))
     done = connection(1, *iperf, opened=0.5, closed=3.5, owner=(42, b"iperf"), old_state=5)
-    first.write(snapshot(4, {1: {"SegsRetrans": 7, "HCDataOctetsOut": 9000, "State": 1}}, [done]))
+    end = told.of({1: {"SegsRetrans": 7, "HCDataOctetsOut": 9000, "State": 1}})
+    first.write(snapshot(4, end, [done]))
     first.close("killed")
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE run SET ended_us = NULL, end_reason = NULL")
@@ -154,10 +134,12 @@ def write_story(path: Path) -> None:
     second.write(
         snapshot(
             101,
-            {
-                3: {"SegsRetrans": 100, "HCDataOctetsOut": 50_000, "State": 5},
-                4: {"SegsRetrans": 2**32 - 3, "HCDataOctetsOut": HUGE, "State": 5},
-            },
+            told.of(
+                {
+                    3: {"SegsRetrans": 100, "HCDataOctetsOut": 50_000, "State": 5},
+                    4: {"SegsRetrans": 2**32 - 3, "HCDataOctetsOut": HUGE, "State": 5},
+                }
+            ),
             [session, connection(4, *evil, opened=100.75, owner=(66, HOSTILE))],
             lost=2,
         )
@@ -165,10 +147,12 @@ def write_story(path: Path) -> None:
     second.write(
         snapshot(
             103,
-            {
-                3: {"SegsRetrans": 110, "HCDataOctetsOut": 50_500},
-                4: {"SegsRetrans": 4, "HCDataOctetsOut": 5},
-            },
+            told.of(
+                {
+                    3: {"SegsRetrans": 110, "HCDataOctetsOut": 50_500},
+                    4: {"SegsRetrans": 4, "HCDataOctetsOut": 5},
+                }
+            ),
             lost_finals=1,
             untracked=3,
         )

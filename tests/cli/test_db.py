@@ -51,9 +51,10 @@ def test_a_sound_database_is_ok(estats: Estats, story: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
-        ("DELETE FROM connection WHERE ConnectIndex = 1", "perf: 3 rows whose connection"),
+        ("DELETE FROM connection WHERE ConnectIndex = 1", "sample: 4 rows whose connection"),
         ("DELETE FROM run WHERE run_id = 2", "refers to a run that is missing"),
-        ("DELETE FROM snapshot WHERE snapshot_id = 3", "stack: 1 rows whose snapshot"),
+        ("DELETE FROM event WHERE event_id = 1", "sample: 1 rows whose event is missing"),
+        ("DELETE FROM snapshot WHERE snapshot_id = 3", "sample: 1 rows whose snapshot"),
     ],
 )
 def test_rows_without_an_owner_are_faults(
@@ -72,21 +73,21 @@ def test_an_index_that_lost_its_entries_is_a_fault(estats: Estats, copy: Path) -
     with closing(sqlite3.connect(copy)) as database:
         (page_bytes,) = database.execute("PRAGMA page_size").fetchone()
         (root,) = database.execute(
-            "SELECT rootpage FROM sqlite_schema WHERE name = 'ux_perf'"
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'ux_sample'"
         ).fetchone()
     with copy.open("r+b") as file:
         file.seek((root - 1) * page_bytes + 3)  # the number of cells in the page
         file.write(b"\0\0")
     answer = estats("db", "check", "--db", copy)
     assert answer.code == 4
-    assert "index ux_perf" in answer.out
+    assert "index ux_sample" in answer.out
 
 
 def test_an_index_that_is_not_there_is_a_fault(estats: Estats, copy: Path) -> None:
     """Queries would scan whole tables."""
-    _change(copy, "DROP INDEX ux_perf")
+    _change(copy, "DROP INDEX ux_sample")
     answer = estats("db", "check", "--db", copy)
-    assert (answer.code, answer.out) == (4, "ux_perf is missing\n")
+    assert (answer.code, answer.out) == (4, "ux_sample is missing\n")
 
 
 def test_upgrade_of_a_new_database_has_nothing_to_do(estats: Estats, copy: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpf.record import ENDPOINT, Flag, known_bit, row_dtype
+from bpf.record import ENDPOINT, LISTENER_ROW, Flag, known_bit
 from bpf.variable import HISTORIES, Table
 from storage.writer import Writer
 from tests.cli.conftest import Estats
 from tests.cli.story import at, one_run, snapshot
+from tests.samples import Samples
 
 V4 = [*bytes(10), 255, 255, 192, 0, 2, 1]
 NGINX, SSHD = 1, 2
@@ -33,7 +34,7 @@ def endpoint(index: int, port: int, kind: int, comm: bytes = b"", closed: float 
 
 def values(index: int, **named: int) -> Any:
     """A row of a listener that knows these columns."""
-    row = np.zeros(1, row_dtype(Table.LISTENER))
+    row = np.zeros(1, LISTENER_ROW)
     row["listener_index"] = index
     for column, value in named.items():
         row["block"][column] = value
@@ -54,8 +55,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lives = [endpoint(NGINX, 80, 1, b"nginx"), endpoint(SSHD, 22, 0)]
     ends = [endpoint(NGINX, 80, 1, b"nginx", closed=2.5)]
     for seconds, rows, endpoints in ((2, first, lives), (3, last, ends)):
-        made = snapshot(seconds, {})
-        object.__setattr__(made, "rows", {Table.LISTENER: np.concatenate(rows)})
+        made = snapshot(seconds, Samples().of({}))
+        object.__setattr__(made, "listeners", np.concatenate(rows))
         object.__setattr__(made, "endpoints", np.concatenate(endpoints))
         writer.write(made)
     writer.close("done")

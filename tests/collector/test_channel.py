@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bpf.errors import CollectorError
-from bpf.record import CONNECTION, row_dtype
+from bpf.record import CONNECTION, sample_dtype
 from bpf.variable import Table
 from collector.channel import Channel
 
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 Pair = tuple[Channel, Channel]
 
 DTYPES = st.sampled_from([np.dtype(t) for t in ("u1", "u2", "u8", "i4", "S5")]) | st.sampled_from(
-    [CONNECTION, row_dtype(Table.TUNE)]
+    [CONNECTION, sample_dtype([Table.TUNE])]
 )
 ARRAYS = DTYPES.flatmap(
     lambda dtype: st.binary(max_size=40 * dtype.itemsize).map(

@@ -7,9 +7,9 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpf.catalogue import stored_in
-from bpf.record import CONNECTION, Flag, batch_dtype, known_bit, row_dtype
-from bpf.variable import SAMPLED, Op, Table
+from bpf.catalogue import in_group, stored_in
+from bpf.record import CONNECTION, Flag, batch_dtype, known_bit, new_bit, sample_dtype
+from bpf.variable import REFERRED, SAMPLED, Group, Op, Table
 from collector.tables import Tables
 
 BATCH = batch_dtype()
@@ -17,12 +17,13 @@ OFFSET_NS = 5_000_000
 SHARDS, SHARD, FIRST_INDEX = 4, 3, 100
 
 Batches = npt.NDArray[Any]
-Taken = tuple[Batches, dict[Table, Batches]]
+Taken = tuple[Batches, Batches]
+NUMBERED = {"connection": FIRST_INDEX, "event": 1_000, "setup": 2_000}
 
 
 def tables() -> Tables:
     """An empty shard with all tables."""
-    return Tables(SAMPLED, FIRST_INDEX, SHARDS, SHARD)
+    return Tables(SAMPLED, NUMBERED, SHARDS, SHARD)
 
 
 def batch(
@@ -59,10 +60,26 @@ def joined(*batches: Batches) -> Batches:
 
 
 def sizes(taken: Taken) -> dict[str, int]:
-    """How many connections and rows were handed over, zeros left out."""
-    connections, rows = taken
-    counts = {"connection": len(connections), **{t.value: len(r) for t, r in rows.items()}}
+    """How many connections, samples and new rows of other groups there are, zeros left out."""
+    connections, samples = taken
+    counts = {"connection": len(connections), "sample": len(samples)}
+    for group in REFERRED:
+        counts[group.value] = int(np.count_nonzero(samples["new"] & new_bit(group)))
     return {name: count for name, count in counts.items() if count}
+
+
+def of_group(group: Group) -> str:
+    """A 32-bit variable that is stored in this group, by its column of perf."""
+    return next(v.column for v in in_group(group) if v.table is Table.PERF and v.dtype == "u4")
+
+
+def saying(sent: int = 1, **values: int) -> Batches:
+    """A batch that sets these columns of perf."""
+    made = batch(sent=sent)
+    for column, value in values.items():
+        made["perf"]["known"] |= np.uint64(1 << known_bit(Table.PERF, column))
+        made["perf"][column] = value
+    return made
 
 
 def test_a_connection_and_its_rows_are_handed_over() -> None:
@@ -70,16 +87,18 @@ def test_a_connection_and_its_rows_are_handed_over() -> None:
     shard = tables()
     shard.apply(batch(5, perf=3, path=4), OFFSET_NS)
 
-    connections, rows = shard.take()
+    connections, samples = shard.take()
 
     assert connections.dtype == CONNECTION
     assert connections["connect_index"].tolist() == [index_of(0)]
     assert connections["identity"]["cookie"].tolist() == [7_005]
     assert connections["opened_us"].tolist() == [(2_005_000 + OFFSET_NS) // 1_000]
     assert connections["closed_us"].tolist() == connections["lost"].tolist() == [0]
-    assert {t: r.dtype for t, r in rows.items()} == {t: row_dtype(t) for t in SAMPLED}
-    assert rows[Table.PERF]["connect_index"].tolist() == [index_of(0)]
-    assert rows[Table.PERF]["block"][stored_in(Table.PERF)[-1].column].tolist() == [3]
+    assert samples.dtype == sample_dtype()
+    assert samples["connect_index"].tolist() == [index_of(0)]
+    assert samples["blocks"]["perf"][stored_in(Table.PERF)[-1].column].tolist() == [3]
+    assert samples["event"].tolist() == [1_000 + 1 + SHARD]
+    assert samples["setup"].tolist() == [2_000 + 1 + SHARD]
 
 
 def test_a_socket_that_connects_again_is_another_connection() -> None:
@@ -114,19 +133,60 @@ def test_ids_of_64_bits_live_and_die() -> None:
 
 
 def test_what_did_not_change_is_not_handed_over_again() -> None:
-    """An unchanged table costs nothing, nor does a connection that only spoke."""
+    """An idle connection costs nothing, nor does one that only spoke."""
     shard = tables()
     shard.apply(batch(sent=1, perf=3, tune=4), OFFSET_NS)
 
-    assert sizes(shard.take()) == {"connection": 1, "perf": 1, "tune": 1}
+    assert sizes(shard.take()) == {"connection": 1, "sample": 1, "event": 1, "setup": 1}
     assert sizes(shard.take()) == {}
 
-    shard.apply(batch(sent=2, flags=Flag.SWEPT, perf=3, tune=5), OFFSET_NS)
+    shard.apply(batch(sent=2, flags=Flag.SWEPT, perf=3, tune=4), OFFSET_NS)
 
-    assert sizes(shard.take()) == {"tune": 1}
+    assert sizes(shard.take()) == {}
 
 
-def test_a_table_of_which_nothing_is_known_has_no_row() -> None:
+def test_a_row_of_a_group_is_new_when_one_of_its_variables_changed() -> None:
+    """Samples refer to it by its number until then; numbers are no other shard's."""
+    shard = tables()
+    moving, event, setup = map(of_group, Group)
+    told: list[dict[str, int]] = []
+    for sent, values in enumerate(
+        ({moving: 1, event: 1, setup: 1}, {moving: 2}, {event: 2}, {setup: 2}, {moving: 0}), 1
+    ):
+        known = {moving: 1, event: 1, setup: 1} if not told else told[-1] | values
+        told.append(known | values)
+        shard.apply(saying(sent, **told[-1]), OFFSET_NS)
+        taken = shard.take()
+        (sample,) = taken[1]
+        assert sizes(taken).keys() - {"connection", "sample"} == {
+            group.value for group in REFERRED if sent == 1 or of_group(group) in values
+        }
+        assert sample["event"] == 1_000 + 1 + SHARD + SHARDS * (sent > 2)
+        assert sample["setup"] == 2_000 + 1 + SHARD + SHARDS * (sent > 3)
+
+
+def test_what_becomes_known_is_a_change_of_its_group() -> None:
+    """Also if the value is 0, as it looked before."""
+    shard = tables()
+    moving, _, setup = map(of_group, Group)
+    shard.apply(saying(1, **{moving: 1}), OFFSET_NS)
+    shard.take()
+    shard.apply(saying(2, **{moving: 1, setup: 0}), OFFSET_NS)
+
+    assert sizes(shard.take()) == {"sample": 1, "setup": 1}
+
+
+def test_without_a_sampled_table_there_are_connections_only() -> None:
+    """As with ``--tables listener``."""
+    shard = Tables((), NUMBERED, SHARDS, SHARD)
+    bare = np.zeros(1, batch_dtype(()))
+    bare["head"]["id"], bare["head"]["sent"] = 1, 1
+    shard.apply(bare, OFFSET_NS)
+
+    assert sizes(shard.take()) == {"connection": 1}
+
+
+def test_a_connection_of_which_nothing_is_known_has_no_sample() -> None:
     """NULL in every column is not a sample."""
     shard = tables()
     noise = batch()
@@ -149,10 +209,9 @@ def test_what_the_kernel_left_in_a_record_is_no_change() -> None:
             left[table.value]["known"] = 1
             left[table.value][stored_in(table)[0].column] = 7
         shard.apply(left, OFFSET_NS)
-        connections, rows = shard.take()
+        connections, samples = shard.take()
 
-        assert len(connections) == (sent == 1)
-        assert {len(changed) for changed in rows.values()} == {int(sent == 1)}
+        assert len(connections) == len(samples) == (sent == 1)
 
 
 def test_the_start_in_utc_is_written_by_us() -> None:
@@ -164,26 +223,26 @@ def test_the_start_in_utc_is_written_by_us() -> None:
         start[table.value][column] = 2_000_000
     shard.apply(start, OFFSET_NS)
 
-    connections, rows = shard.take()
+    connections, samples = shard.take()
 
     opened = connections["opened_us"].tolist()
-    assert rows[Table.PERF]["block"]["start_time_stamp"].tolist() == opened
-    assert rows[Table.GLOBAL]["block"]["start_tv"].tolist() == opened
+    assert samples["blocks"]["perf"]["start_time_stamp"].tolist() == opened
+    assert samples["blocks"]["global"]["start_tv"].tolist() == opened
 
 
 def test_a_final_batch_closes() -> None:
     """The row is dated by the batch, handed over once, and its place is used again."""
     shard = tables()
     shard.apply(batch(0, ts=8_000_000, flags=Flag.FINAL, perf=3), OFFSET_NS)
-    connections, rows = shard.take()
+    connections, samples = shard.take()
 
     assert connections["closed_us"].tolist() == [13_000]
-    assert len(rows[Table.PERF]) == 1
+    assert len(samples) == 1
     assert shard.meters()["connections"] == 0
 
     for id_ in range(1, 1_100):
         shard.apply(batch(id_, flags=Flag.FINAL, perf=3), OFFSET_NS)
-        assert sizes(shard.take()) == {"connection": 1, "perf": 1}
+        assert sizes(shard.take()) == {"connection": 1, "sample": 1, "event": 1, "setup": 1}
 
     assert shard.rows_allocated == 1_024
 
@@ -197,11 +256,11 @@ def test_a_straggler_finds_its_closed_connection() -> None:
     assert connections["lost"].tolist() == [1]
 
     shard.apply(batch(sent=1, perf=9), 2 * OFFSET_NS)
-    connections, rows = shard.take()
+    connections, samples = shard.take()
 
     assert connections["lost"].tolist() == [0]
     assert connections["closed_us"].tolist() == [7_000]
-    assert len(rows[Table.PERF]) == 0
+    assert len(samples) == 0
     assert shard.meters()["late"] == 1
 
 
@@ -276,25 +335,24 @@ def test_tables_grow() -> None:
     many = joined(*(batch(id_, perf=id_) for id_ in range(1, 3_000)))
     shard.apply(many, OFFSET_NS)
 
-    connections, rows = shard.take()
+    connections, samples = shard.take()
 
     assert sorted(connections["connect_index"]) == [index_of(id_) for id_ in range(3_000)]
-    assert sizes((connections, rows)) == {"connection": 3_000, "perf": 3_000}
+    assert set(sizes((connections, samples)).values()) == {3_000}
 
 
 def latest(shard: Tables, ticks: list[Batches]) -> dict[Any, bytes]:
-    """What storage shows in the end, by cookie: the last of each connection and of each row."""
+    """What storage shows in the end, by cookie: the last of each connection and of its samples."""
     shown: dict[Any, bytes] = {}
     cookies: dict[int, int] = {}
     for batches in ticks:
         shard.apply(batches, OFFSET_NS)
-        connections, rows = shard.take()
+        connections, samples = shard.take()
         for connection in connections:
             cookie = cookies[int(connection["connect_index"])] = connection["identity"]["cookie"]
             shown[int(cookie)] = connection.tobytes()[8:]
-        for table, changed in rows.items():
-            for row in changed:
-                shown[table, cookies[int(row["connect_index"])]] = row["block"].tobytes()
+        for sample in samples:
+            shown["sample", cookies[int(sample["connect_index"])]] = sample["blocks"].tobytes()
     return shown
 
 

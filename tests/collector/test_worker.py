@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from bpf.meters import Run
-from bpf.record import CONNECTION, Flag, batch_dtype, known_bit, row_dtype
+from bpf.record import CONNECTION, Flag, batch_dtype, known_bit, sample_dtype
 from bpf.variable import Table
 from collector.channel import Channel
 from collector.recording import Cut, Recorder, Recording
@@ -37,7 +37,7 @@ RUN = Run(
     unavailable={},
 )
 SHARD = 3
-FIRST_INDEX = 10
+NUMBERED = {"connection": 10, "event": 20, "setup": 30}
 
 Array = npt.NDArray[Any]
 
@@ -106,11 +106,12 @@ class Bench:
         )
 
     def part(self) -> tuple[dict[str, Any], Array, Array]:
-        """What the worker handed over next: the words, connections, and the rows' Priority."""
+        """What the worker handed over next: the words, connections, and the samples' Priority."""
         message, arrays = self.writer.receive()
-        assert list(arrays) == ["connections", *(t.value for t in TABLES)]
-        rows = arrays["extras"].view(row_dtype(Table.EXTRAS))
-        return message, arrays["connections"].view(CONNECTION), rows["block"]["priority"]
+        assert list(arrays) == ["connections", "samples"]
+        samples = arrays["samples"].view(sample_dtype(TABLES))
+        priorities = samples["blocks"]["extras"]["priority"]
+        return message, arrays["connections"].view(CONNECTION), priorities
 
 
 MakeBench = Callable[..., Bench]
@@ -122,7 +123,7 @@ def bench() -> Iterator[MakeBench]:
     (orders, theirs), (writer, ours) = Channel.pair(), Channel.pair()
 
     def make(sources: Sequence[RingSource], recorder: Recorder | None = None) -> Bench:
-        tables = Tables(TABLES, FIRST_INDEX, RUN.shards, SHARD)
+        tables = Tables(TABLES, NUMBERED, RUN.shards, SHARD)
         return Bench(Worker(SHARD, sources, tables, theirs, ours, recorder), orders, writer)
 
     yield make

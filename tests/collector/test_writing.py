@@ -1,6 +1,6 @@
 """The writer joins the shards' parts of a cut, and says what went wrong in words that travel."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from bpf.errors import EnvironmentLacksError, EstatsError, StorageError
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import CONNECTION, row_dtype
+from bpf.record import CONNECTION, sample_dtype
 from bpf.variable import Table
 from collector.channel import Channel
 from collector.processes import Child
@@ -33,14 +33,14 @@ RUN = Run(
 )
 
 Array = npt.NDArray[Any]
+NUMBERED = {"connection": 41, "endpoint": 3, "event": 7, "setup": 5}
 
 
 @dataclass
 class Memory:
     """A Sink that keeps what it gets."""
 
-    first_index: int = 41
-    first_listener: int = 3
+    numbered: Mapping[str, int] = field(default_factory=lambda: NUMBERED)
     snapshots: list[Snapshot] = field(default_factory=list[Snapshot])
     reasons: list[str] = field(default_factory=list[str])
     refuse: EstatsError | None = None
@@ -89,16 +89,15 @@ class Bench:
         self.supervisor.send({**place, "last": last, "meters": meters, "host": {}})
 
     def part(self, shard: int, cut_ns: int, indexes: list[int], **meters: int) -> None:
-        """A worker's part: so many connections, and a row of two tables for each."""
+        """A worker's part: so many connections, and a sample of each."""
         connections = np.zeros(len(indexes), CONNECTION)
-        rows = {table: np.zeros(len(indexes), row_dtype(table)) for table in TABLES}
-        for array in (connections, *rows.values()):
-            array["connect_index"] = indexes
+        samples = np.zeros(len(indexes), sample_dtype(TABLES))
+        connections["connect_index"] = samples["connect_index"] = indexes
         amounts = {"connections": 1, "batches": 2, "ops": 3, "late": 4, "lost_finals": 6}
         amounts |= {"lag_us": 5} | meters
         self.workers[shard].send(
             {"cut_ns": cut_ns, "shard": shard, "meters": amounts},
-            {"connections": connections, **{t.value: a for t, a in rows.items()}},
+            {"connections": connections, "samples": samples},
         )
 
     def run(self, prepare: Callable[[], Callable[[Run], Sink]] | None = None) -> None:
@@ -156,10 +155,8 @@ def test_a_snapshot_is_all_shards_parts_of_one_cut(bench: Bench) -> None:
     first, second = bench.sink.snapshots
     assert (first.cut_ns, first.taken_us, first.interval_us) == (10, 11, 5)
     assert first.connections["connect_index"].tolist() == [1, 3, 2]
-    assert set(first.rows) == set(TABLES)
-    for table, rows in first.rows.items():
-        assert rows.dtype == row_dtype(table)
-        assert rows["connect_index"].tolist() == [1, 3, 2]
+    assert first.samples.dtype == sample_dtype(TABLES)
+    assert first.samples["connect_index"].tolist() == [1, 3, 2]
     amounts = {"connections": 2, "batches": 4, "ops": 6, "late": 4, "lost": 2, "merged": 1}
     amounts |= {"lost_finals": 7 + 2 * 6, "lag_us": 50}
     assert first.meters == dict.fromkeys(METERS, 0) | amounts
@@ -179,7 +176,7 @@ def test_every_step_is_answered(bench: Bench) -> None:
 
     prepared, begun, written, closed = bench.answers()
     assert prepared == {"prepared": True}
-    assert begun == {"first_index": 41, "first_listener": 3}
+    assert begun == {"numbered": NUMBERED}
     assert (written["rows"], written["bytes"], written["meters"]["ops"]) == (7, 100, 6)
     assert closed == {"closed": True, "bytes": 100}
 

@@ -1,6 +1,7 @@
 """A run and snapshots to store, made in memory."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 
 from bpf.catalogue import stored_in
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import CONNECTION, Flag, row_dtype
-from bpf.variable import SAMPLED, Table
+from bpf.record import CONNECTION, Flag, new_bit, sample_dtype
+from bpf.variable import REFERRED, SAMPLED, Table
 from storage.writer import Writer
 
 MakeSnapshot = Callable[..., Snapshot]
@@ -50,28 +51,31 @@ def writer(database: Path, run: Run) -> Iterator[Writer]:
 
 @pytest.fixture
 def make_snapshot() -> MakeSnapshot:
-    """Snapshots of the connections 1 to ``count``; value i of row j is ``first`` + 100 i + j."""
+    """Snapshots of the connections 1 to ``many``; value i of row j is ``first`` + 100 i + j."""
+    numbers = count(1)
 
-    def make(count: int = 3, *, first: int = 0, tables: tuple[Table, ...] = SAMPLED) -> Snapshot:
-        connections = np.zeros(count, CONNECTION)
-        connections["connect_index"] = np.arange(1, count + 1)
+    def make(many: int = 3, *, first: int = 0, tables: tuple[Table, ...] = SAMPLED) -> Snapshot:
+        connections = np.zeros(many, CONNECTION)
+        connections["connect_index"] = np.arange(1, many + 1)
         connections["opened_us"] = 1_700_000_000_000_000
         connections["flags"] = Flag.IPV4 | Flag.ACTIVE
-        rows = {}
+        samples = np.zeros(many if tables else 0, sample_dtype(tables))
+        samples["connect_index"] = connections["connect_index"][: len(samples)]
+        for group in REFERRED:
+            samples[group.value] = [next(numbers) for _ in samples]
+            samples["new"] |= np.uint64(new_bit(group))
         for table in tables:
-            rows[table] = np.zeros(count, row_dtype(table))
-            rows[table]["connect_index"] = np.arange(1, count + 1)
-            rows[table]["block"]["known"] = (1 << len(stored_in(table))) - 1
+            block = samples["blocks"][table.value]
+            block["known"] = (1 << len(stored_in(table))) - 1
             for place, variable in enumerate(stored_in(table)):
-                values = first + 100 * place + np.arange(count)
-                rows[table]["block"][variable.column] = values
+                block[variable.column] = first + 100 * place + np.arange(many)
         return Snapshot(
             cut_ns=1,
             taken_us=1_700_000_001_000_000 + first,
             interval_us=1_000_000,
             meters={name: place for place, name in enumerate(METERS)},
             connections=connections,
-            rows=rows,
+            samples=samples,
         )
 
     return make

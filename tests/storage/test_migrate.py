@@ -19,12 +19,12 @@ from sqlalchemy import Engine
 import migrations
 from bpf.errors import StorageError
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import CONNECTION, ENDPOINT, row_dtype
-from bpf.variable import Table
+from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW
+from bpf.variable import SAMPLED
 from storage import inventory, migrate
 from storage.engine import APPLICATION_ID, open_readonly, open_writable
 from storage.errors import DatabaseDamagedError, SchemaTooNewError, SchemaTooOldError
-from storage.schema import METADATA, latest_listener_view, latest_view
+from storage.schema import METADATA, views
 from storage.writer import Writer
 
 REVISIONS = Path(migrations.__file__).parent
@@ -76,11 +76,26 @@ def upgrade() -> None:
 ROWS_OF_0001 = """
     INSERT INTO run VALUES (1, 1, 2, 'end', 'h', '6', 'b', 'v', 's', 1, 1, 1, '', '{}', '{}');
     INSERT INTO snapshot VALUES (1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    INSERT INTO snapshot VALUES (2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    INSERT INTO snapshot VALUES (3, 1, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
     INSERT INTO connection (ConnectIndex, run_id, AddressType, LocalAddress, LocalPort, RemAddress,
         RemPort, opened_us, origin, cookie, lost)
-        VALUES (7, 1, 1, '192.0.2.1', 1, '192.0.2.2', 2, 3, 'active', 4, 0);
-    INSERT INTO perf (snapshot_id, ConnectIndex, SegsOut) VALUES (1, 7, 23);
+        VALUES (7, 1, 1, '192.0.2.1', 1, '192.0.2.2', 2, 3, 'active', 4, 0),
+               (8, 1, 1, '192.0.2.1', 3, '192.0.2.2', 2, 3, 'active', 5, 0);
+    INSERT INTO perf (snapshot_id, ConnectIndex, SegsOut, CurCwndSegs, CurMSS, SegsRetrans)
+        VALUES (1, 7, 23, 10, 1448, 0), (1, 8, 1, NULL, NULL, NULL), (3, 7, 25, 4, 1448, 2);
+    INSERT INTO stack (snapshot_id, ConnectIndex, State) VALUES (2, 7, 5), (3, 7, 5);
+    INSERT INTO path (snapshot_id, ConnectIndex, HCSumRTTUs) VALUES (2, 8, -1);
 """
+
+#: What those rows say of each moment at which anything changed.
+HISTORY_OF_0001 = [
+    (7, 1, 23, 14480, 0, None, None),
+    (7, 2, 23, 14480, 0, 5, None),
+    (7, 3, 25, 5792, 2, 5, None),
+    (8, 1, 1, None, None, None, None),
+    (8, 2, 1, None, None, None, -1),
+]
 
 AddRevision = Callable[[str], None]
 
@@ -127,8 +142,8 @@ def test_the_revisions_lead_to_the_schema(engine: Engine, tmp_path: Path) -> Non
     direct = open_writable(tmp_path / "direct.db")
     with direct.begin() as connection:
         METADATA.create_all(connection)
-        connection.exec_driver_sql(latest_view())
-        connection.exec_driver_sql(latest_listener_view())
+        for statement in views().values():
+            connection.exec_driver_sql(statement)
     assert definitions(engine) == definitions(direct)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
@@ -156,7 +171,7 @@ def test_up_and_down_and_up_again_is_the_same(database: Path) -> None:
 
 
 def test_the_first_release_s_database_is_upgraded(database: Path, run: Run) -> None:
-    """Its connections stay, and the next run writes listeners beside them."""
+    """Its history stays, each moment whole, and the next run writes listeners beside it."""
     config = Config(cmd_opts=argparse.Namespace(x=[f"db={database}"]))
     config.set_main_option("script_location", str(REVISIONS))
     command.upgrade(config, "0001")
@@ -165,7 +180,7 @@ def test_the_first_release_s_database_is_upgraded(database: Path, run: Run) -> N
         plain.executescript(ROWS_OF_0001)
     endpoints = np.zeros(1, ENDPOINT)
     endpoints["listener_index"] = 1
-    rows = np.zeros(1, row_dtype(Table.LISTENER))
+    rows = np.zeros(1, LISTENER_ROW)
     rows["listener_index"], rows["block"]["known"], rows["block"]["hc_syn_rcvd"] = 1, 2, 5 << 32 | 3
     writer = Writer(database, run)
     writer.write(
@@ -175,18 +190,45 @@ def test_the_first_release_s_database_is_upgraded(database: Path, run: Run) -> N
             interval_us=1,
             meters=dict.fromkeys(METERS, 0),
             connections=np.zeros(0, CONNECTION),
-            rows={Table.LISTENER: rows},
+            listeners=rows,
             endpoints=endpoints,
         )
     )
     writer.close("end")
     with open_readonly(database).connect() as connection:
         assert inventory.faults(connection) == []
-        assert connection.exec_driver_sql("SELECT SegsOut FROM latest").scalars().all() == [23]
+        found = connection.exec_driver_sql(
+            "SELECT ConnectIndex, snapshot_id, SegsOut, CurCwnd, SegsRetrans, State, HCSumRTTUs"
+            " FROM history ORDER BY 1, 2"
+        )
+        assert [tuple(row) for row in found] == HISTORY_OF_0001
+        assert inventory.row_counts(connection) | {"sample": 5, "event": 4, "setup": 2} == (
+            inventory.row_counts(connection)
+        )
         found = connection.exec_driver_sql(
             "SELECT SynRcvd, HCSynRcvd, CurConns FROM latest_listener"
         )
         assert found.all() == [(3, 5 << 32 | 3, None)]
+
+
+def test_a_downgrade_keeps_the_history(
+    database: Path, run: Run, make_snapshot: Callable[..., Snapshot]
+) -> None:
+    """In the tables of before, a row of each for each sample; and up again it is the same."""
+    writer = Writer(database, run)
+    writer.write(make_snapshot(3))
+    writer.write(make_snapshot(3, first=1))
+    writer.close("done")
+    config = Config(cmd_opts=argparse.Namespace(x=[f"db={database}"]))
+    config.set_main_option("script_location", str(REVISIONS))
+    query = "SELECT * FROM {} ORDER BY ConnectIndex, snapshot_id"
+    names = [table.value for table in SAMPLED]
+    with closing(sqlite3.connect(database)) as plain:
+        before = {name: plain.execute(query.format(name)).fetchall() for name in names}
+        command.downgrade(config, "0003")
+        assert {n: plain.execute(query.format(n)).fetchall() for n in names} == before
+        command.upgrade(config, "head")
+        assert {n: plain.execute(query.format(n)).fetchall() for n in names} == before
 
 
 def test_an_older_database_is_upgraded_with_its_rows(

@@ -25,7 +25,7 @@ from tests.cli.story import EPOCH_US, one_run, write_story
 RETRANS, STATE = BY_NAME["segsretrans"], BY_NAME["state"]
 VARIABLES = (RETRANS, STATE)
 
-# One connection's life: for each snapshot the new value in perf and in stack, None if unchanged.
+# One connection's life: for each snapshot the new values of both variables, None if unchanged.
 change = st.none() | st.integers(0, 2**32 - 1)
 lives = st.lists(st.tuples(change, change), min_size=1, max_size=8)
 
@@ -62,18 +62,18 @@ def _live(path: Path, several: list[list[tuple[int | None, int | None]]]) -> Non
                 " VALUES (?, 1, 1, '10.0.0.1', 1, '10.0.0.2', 2, 0, 'active', 0, 0)",
                 (index,),
             )
-            for number, (retrans, state) in enumerate(life, start=1):
-                if retrans is not None:
-                    database.execute(
-                        "INSERT INTO perf (snapshot_id, ConnectIndex, SegsRetrans)"
-                        " VALUES (?, ?, ?)",
-                        (number, index, retrans),
-                    )
-                if state is not None:
-                    database.execute(
-                        "INSERT INTO stack (snapshot_id, ConnectIndex, State) VALUES (?, ?, ?)",
-                        (number, index, state),
-                    )
+            for number, (retrans, state) in _expected(life):
+                (key,) = database.execute("SELECT count(*) + 1 FROM event").fetchone()
+                database.execute(
+                    "INSERT INTO event (event_id, ConnectIndex, SegsRetrans, State)"
+                    " VALUES (?, ?, ?, ?)",
+                    (key, index, retrans, state),
+                )
+                database.execute(
+                    "INSERT INTO sample (snapshot_id, ConnectIndex, event_id, setup_id)"
+                    " VALUES (?, ?, ?, 0)",
+                    (number, index, key),
+                )
 
 
 def _expected(life: list[tuple[int | None, int | None]]) -> list[tuple[int, tuple[Any, ...]]]:
@@ -120,13 +120,11 @@ def test_history_and_latest_are_what_a_plain_reading_of_the_rows_gives(
 
 def _check_bases(history: list[Sample], latest: Sample, earlier: list[tuple[Any, ...]]) -> None:
     """A sample grows from the one before it, the first one from what stood before the period."""
-    assert latest.base is not None
-    before = earlier[-1] if earlier else (None, None)
-    assert latest.base == tuple(0 if value is None else value for value in before)
-    known = dict(enumerate(latest.base))
+    base = earlier[-1] if earlier else (0, 0)
+    assert latest.base == base
     for sample in history:
-        assert sample.base == tuple(known.values())
-        known |= {i: v for i, v in enumerate(sample.values) if v is not None}
+        assert sample.base == base
+        base = sample.values
 
 
 @contextmanager
@@ -161,7 +159,7 @@ def _statements() -> Iterator[list[tuple[str, Any]]]:
 def test_no_question_scans_a_table_that_grows_with_time(
     story: Path, wanted: Filter, since_us: int | None
 ) -> None:
-    """Whatever the filter, order and period, sampled tables are entered by connection and time."""
+    """Whatever the filter, order and period, samples are entered by connection and time."""
     variables = tuple(v for v in BY_NAME.values() if v.table in SAMPLED)
     with open_reader(story) as reader, _statements() as statements:
         period = reader.period(since_us, None if since_us is None else since_us + 10**9)

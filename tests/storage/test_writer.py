@@ -22,12 +22,13 @@ from sqlalchemy.exc import DBAPIError
 from bpf.catalogue import stored_in
 from bpf.errors import StorageError
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import ENDPOINT, Flag, row_dtype
-from bpf.variable import SAMPLED, Table
+from bpf.record import ENDPOINT, LISTENER_ROW, Flag, block_dtype
+from bpf.variable import SAMPLED, Group, Table
 from storage import u64
 from storage.engine import open_readonly, open_writable
 from storage.errors import DatabaseFullError, storage_errors
 from storage.writer import Writer
+from tests.samples import Samples
 
 MakeSnapshot = Callable[..., Snapshot]
 
@@ -79,7 +80,7 @@ def test_every_value_of_every_table_is_stored(
 ) -> None:
     """Under its own name, whether the rows fill whole statements or not."""
     snapshot = make_snapshot(count, first=10)
-    assert writer.write(snapshot) == count * (1 + len(SAMPLED))
+    assert writer.write(snapshot) == count * (1 + len(Group))
     for table in SAMPLED:
         names = [v.name for v in stored_in(table)]
         found = select(database, ["ConnectIndex", *names], table.value, "ORDER BY 1")
@@ -98,13 +99,35 @@ def test_meters_are_stored_with_each_snapshot(
     assert found == (1, 1_700_000_001_000_000, *range(len(METERS)))
 
 
-def test_only_the_tables_handed_over_get_rows(
+def test_only_what_is_new_is_written(
     database: Path, writer: Writer, make_snapshot: MakeSnapshot
 ) -> None:
-    """An unchanged table costs nothing."""
+    """A sample refers to the row of a group that stands."""
+    samples = Samples()
+    for values in ({"SegsOut": 1, "Timeouts": 2}, {"SegsOut": 3}, {"SegsOut": 4, "LimMSS": 5}):
+        made = samples.of({7: values})
+        writer.write(replace(make_snapshot(0, tables=()), samples=made))
+    assert rows(database, "SELECT event_id, setup_id, SegsOut FROM sample") == [
+        (1, 1, 1),
+        (1, 1, 3),
+        (1, 2, 4),
+    ]
+    assert rows(database, "SELECT event_id, ConnectIndex, Timeouts FROM event") == [(1, 7, 2)]
+    assert rows(database, "SELECT setup_id, ConnectIndex, LimMSS FROM setup") == [
+        (1, 7, None),
+        (2, 7, 5),
+    ]
+    history = "SELECT SegsOut, Timeouts, LimMSS FROM history ORDER BY snapshot_id"
+    assert rows(database, history) == [(1, 2, None), (3, 2, None), (4, 2, 5)]
+
+
+def test_tables_that_were_not_collected_are_null(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """Samples have the blocks of the chosen tables only."""
     writer.write(make_snapshot(tables=(Table.PERF,)))
-    assert rows(database, "SELECT count(*) FROM perf") == [(3,)]
-    assert rows(database, "SELECT count(*) FROM stack") == [(0,)]
+    assert rows(database, "SELECT count(SegsOut) FROM perf") == [(3,)]
+    assert rows(database, "SELECT count(CountRTT), count(*) FROM path") == [(0, 3)]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
@@ -114,20 +137,19 @@ def test_rows_through_the_database_and_back_are_the_identity(
 ) -> None:
     """Any operands, any of them unknown: what is known comes back, the rest is NULL."""
     table = data.draw(st.sampled_from(SAMPLED))
-    dtype = row_dtype(table)
-    count = data.draw(st.integers(0, 40))
-    octets = data.draw(st.binary(min_size=count * dtype.itemsize, max_size=count * dtype.itemsize))
-    given_rows = np.frombuffer(octets, dtype).copy()
-    given_rows["connect_index"] = np.arange(count)
+    dtype = block_dtype(table)
+    many = data.draw(st.integers(0, 40))
+    octets = data.draw(st.binary(min_size=many * dtype.itemsize, max_size=many * dtype.itemsize))
+    snapshot = make_snapshot(many, tables=(table,))
+    snapshot.samples["blocks"][table.value] = given_rows = np.frombuffer(octets, dtype)
     writer = Writer(database, run)
-    snapshot = replace(make_snapshot(0, tables=()), rows={table: given_rows})
     writer.write(snapshot)
     writer.close("done")
     variables = stored_in(table)
     newest = "WHERE snapshot_id = (SELECT max(snapshot_id) FROM snapshot) ORDER BY ConnectIndex"
     found = select(database, [v.name for v in variables], table.value, newest)
-    assert len(found) == count
-    for row, values in zip(given_rows["block"], found, strict=True):
+    assert len(found) == many
+    for row, values in zip(given_rows, found, strict=True):
         for bit, (variable, value) in enumerate(zip(variables, values, strict=True)):
             if not int(row["known"]) >> bit & 1:
                 assert value is None
@@ -267,13 +289,13 @@ def test_large_connection_fields_keep_their_bits(
 def test_a_later_run_goes_on_after_the_largest_index(
     database: Path, run: Run, make_snapshot: MakeSnapshot
 ) -> None:
-    """ConnectIndex names one connection for ever."""
+    """A number names one connection, or one of its rows, for ever."""
     writer = Writer(database, run)
-    assert writer.first_index == 0
+    assert set(writer.numbered.values()) == {0}
     writer.write(make_snapshot(5))
     writer.close("done")
     again = Writer(database, run)
-    assert again.first_index == 5
+    assert again.numbered == {"connection": 5, "endpoint": 0, "event": 5, "setup": 10}
     again.write(make_snapshot(0))
     again.close("done")
     assert rows(database, "SELECT snapshot_id, run_id FROM snapshot") == [(1, 1), (2, 2)]
@@ -284,19 +306,19 @@ def test_listeners_are_written_with_their_snapshot(
 ) -> None:
     """Who they are once, and again when that changes; numbers go on in the next run."""
     writer = Writer(database, run)
-    assert writer.first_listener == 0
+    assert writer.numbered["endpoint"] == 0
     endpoints = np.zeros(2, ENDPOINT)
     endpoints["listener_index"] = 3, 7
     endpoints["address_type"] = 0, 2
     endpoints["flags"] = Flag.BACKFILL, 0
     endpoints["identity"]["uid"] = 0xFFFFFFFF, 23
-    history = np.zeros(1, row_dtype(Table.LISTENER))
+    history = np.zeros(1, LISTENER_ROW)
     history["listener_index"], history["block"]["known"] = 7, 2
     history["block"]["hc_syn_rcvd"] = 2**63
     host = {Table.SCALAR: {"ListenerTableLastChange": 5}}
     empty = make_snapshot(0, tables=())
-    rows_of = {Table.LISTENER: history}
-    assert writer.write(replace(empty, endpoints=endpoints, rows=rows_of, host=host)) == 4
+    first = replace(empty, endpoints=endpoints, listeners=history, host=host)
+    assert writer.write(first) == 4
     endpoints["closed_us"] = 0, 9
     assert writer.write(replace(empty, endpoints=endpoints[1:])) == 1
     writer.close("done")
@@ -311,7 +333,7 @@ def test_listeners_are_written_with_their_snapshot(
         (1, 0, str(2**63), None)
     ]
     assert rows(database, "SELECT * FROM scalar") == [(1, 5)]
-    assert Writer(database, run).first_listener == 7
+    assert Writer(database, run).numbered["endpoint"] == 7
 
 
 def test_closing_leaves_one_file(database: Path, run: Run, make_snapshot: MakeSnapshot) -> None:
@@ -327,7 +349,7 @@ def test_closing_leaves_one_file(database: Path, run: Run, make_snapshot: MakeSn
 
 def everything(path: Path) -> list[list[tuple[Any, ...]]]:
     """The rows of every table that a snapshot writes to."""
-    names = ("snapshot", "connection", *(t.value for t in SAMPLED))
+    names = ("snapshot", "connection", *(group.value for group in Group))
     return [select(path, ["*"], name, "ORDER BY 1, 2") for name in names]
 
 
@@ -339,7 +361,7 @@ def test_a_fault_in_the_middle_leaves_the_snapshot_before(
     before = everything(database)
     with open_writable(database).begin() as connection:
         connection.exec_driver_sql(
-            "CREATE TRIGGER fault BEFORE INSERT ON extras BEGIN SELECT RAISE(ABORT, 'fault'); END"
+            "CREATE TRIGGER fault BEFORE INSERT ON setup BEGIN SELECT RAISE(ABORT, 'fault'); END"
         )
     with pytest.raises(StorageError, match="fault"):
         writer.write(make_snapshot(30, first=1))
@@ -348,7 +370,7 @@ def test_a_fault_in_the_middle_leaves_the_snapshot_before(
         connection.exec_driver_sql("DROP TRIGGER fault")
     writer.write(make_snapshot(30, first=2))
     assert rows(database, "SELECT count(*) FROM connection") == [(30,)]
-    assert rows(database, "SELECT count(*) FROM extras") == [(53,)]
+    assert rows(database, "SELECT count(*) FROM setup") == [(53,)]
 
 
 @contextmanager
@@ -426,15 +448,15 @@ def test_a_killed_writer_leaves_whole_snapshots(
     for table in SAMPLED:
         assert select(database, ["count(*)"], table.value) == [(2000 * snapshots,)]
     again = Writer(database, run)
-    assert again.first_index == 2000
+    assert again.numbered["connection"] == 2000
     again.close("done")
 
 
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        ("SELECT SegsOut FROM perf WHERE ConnectIndex = 1 ORDER BY snapshot_id", "ux_perf"),
-        ("SELECT SegsOut FROM perf WHERE snapshot_id BETWEEN 2 AND 3", "ix_perf_snapshot_id"),
+        ("SELECT SegsOut FROM perf WHERE ConnectIndex = 1 ORDER BY snapshot_id", "ux_sample"),
+        ("SELECT SegsOut FROM perf WHERE snapshot_id BETWEEN 2 AND 3", "ix_sample_snapshot_id"),
         ("SELECT * FROM snapshot WHERE taken_us > 5", "ix_snapshot_taken_us"),
         ("SELECT * FROM connection WHERE RemPort = 5001", "ix_connection_rem_port"),
     ],
@@ -447,15 +469,35 @@ def test_history_is_found_without_a_scan(
     assert [index in step[-1] and "SEARCH" in step[-1] for step in plan] == [True]
 
 
-def test_the_view_takes_the_newest_row_of_each_table(
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT SegsRetrans FROM perf WHERE ConnectIndex = 1 AND snapshot_id < 9",
+        "SELECT CurCwnd FROM snapshot JOIN perf USING (snapshot_id) WHERE taken_us > 5",
+        "SELECT CurCwnd FROM perf JOIN snapshot USING (snapshot_id) JOIN connection"
+        " USING (ConnectIndex) WHERE RemPort = 5001",
+        "SELECT SegsRetrans, LimMSS FROM history WHERE snapshot_id = 1",
+        "SELECT SegsRetrans FROM latest WHERE RemPort = 5001",
+    ],
+)
+def test_the_views_hide_no_index(database: Path, writer: Writer, statement: str) -> None:
+    """What a view joins is entered by number, and only what gives a column that is asked for."""
+    plan = [step[-1] for step in rows(database, f"EXPLAIN QUERY PLAN {statement}")]
+    assert not [step for step in plan if "SCAN" in step or "MATERIALIZE" in step]
+    assert any("setup" in step for step in plan) == (
+        "CurCwnd" in statement or "LimMSS" in statement
+    )
+
+
+def test_the_view_takes_the_newest_sample(
     database: Path, writer: Writer, make_snapshot: MakeSnapshot
 ) -> None:
-    """Tables change at different times; the view joins what stands."""
+    """Whatever group a variable lies in, or is computed from."""
     writer.write(make_snapshot(2))
-    writer.write(make_snapshot(2, first=1000, tables=(Table.PERF,)))
+    writer.write(make_snapshot(2, first=1000))
     perf, path = stored_in(Table.PERF)[0].name, stored_in(Table.PATH)[0].name
     found = select(database, ["ConnectIndex", perf, path], "latest", "ORDER BY 1")
-    assert found == [(1, 1000, 0), (2, 1001, 1)]
+    assert found == [(1, 1000, 1000), (2, 1001, 1001)]
 
 
 def test_a_damaged_page_is_named(database: Path, run: Run, make_snapshot: MakeSnapshot) -> None:

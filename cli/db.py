@@ -21,7 +21,7 @@ def upgrade(db: Db = None) -> None:
 
     All or nothing: if a step fails, the database is as it was. Refused while a collector writes.
     """
-    from storage import migrate  # noqa: PLC0415  (SQLAlchemy, as below: see cli.asking)
+    from storage import migrate, revision  # noqa: PLC0415  (SQLAlchemy, as below: see cli.asking)
     from storage.engine import lock, open_readonly, open_writable  # noqa: PLC0415
 
     path = database(db)
@@ -32,9 +32,9 @@ def upgrade(db: Db = None) -> None:
         applied = migrate.upgrade(engine)
     finally:
         engine.dispose()
-    for revision in applied:
-        print(f"applied {revision}")
-    say(f"{path} has schema {migrate.head()}" + ("" if applied else " already"))
+    for step in applied:
+        print(f"applied {step}")
+    say(f"{path} has schema {revision.head()}" + ("" if applied else " already"))
 
 
 @app.command(short_help="Look for damage.")
@@ -43,14 +43,14 @@ def check(db: Db = None) -> None:
 
     Reads the whole database. Prints "ok", or a line for each fault and exits with 4.
     """
-    from storage import inventory, migrate  # noqa: PLC0415
+    from storage import inventory, revision  # noqa: PLC0415
     from storage.engine import open_readonly  # noqa: PLC0415
     from storage.errors import storage_errors  # noqa: PLC0415
 
     path = database(db)
     engine = open_readonly(path)
     try:
-        migrate.check(engine)
+        revision.check(engine)
         with storage_errors(path), engine.connect() as connection:
             faults = inventory.faults(connection)
     finally:
@@ -68,7 +68,7 @@ def check(db: Db = None) -> None:
 @app.command(short_help="Say what is in it.")
 def info(db: Db = None) -> None:
     """Say what is in a database: its size, its runs, the rows of each table, what was lost."""
-    from storage import inventory, migrate  # noqa: PLC0415
+    from storage import inventory, revision  # noqa: PLC0415
     from storage.reader import open_reader  # noqa: PLC0415
 
     path = database(db)
@@ -77,7 +77,7 @@ def info(db: Db = None) -> None:
         rows = reader.row_counts()
     print(f"file      {printable(str(path.absolute()))}")
     print(f"size      {inventory.file_bytes(path) / 1e6:.1f} MB")
-    print(f"schema    {migrate.head()}")
+    print(f"schema    {revision.head()}")
     print(f"losses    {losses(parts) if parts else 'no snapshot yet'}")
     print("rows      " + ", ".join(f"{name} {count}" for name, count in rows.items() if count))
     if parts:

@@ -1,4 +1,4 @@
-"""Bring a database to the schema of this program, or say why that cannot be.
+"""Bring a database to the schema of this program.
 
 All revisions that are missing are applied in one transaction: a migration that fails leaves the
 database as it was.
@@ -13,16 +13,10 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from storage.errors import (
-    DatabaseDamagedError,
-    SchemaTooNewError,
-    SchemaTooOldError,
-    storage_errors,
-)
+from storage import revision
+from storage.errors import DatabaseDamagedError, storage_errors
 
 # What was applied is returned; that a migration context was made is nobody's business.
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -33,50 +27,17 @@ def upgrade(engine: Engine) -> list[str]:
 
     Raises SchemaTooNewError, without a change, if a newer program made the database.
     """
-    config = _config()
-    script = ScriptDirectory.from_config(config)
-    with storage_errors(path_of(engine)), _migrating(engine) as connection:
-        before = _revision(connection)
-        if before is not None and before not in _known(script):
-            raise _too_new(engine, before)
-        pending = [step.revision for step in script.iterate_revisions("head", before or "base")]
+    path = revision.path_of(engine)
+    with storage_errors(path), _migrating(engine) as connection:
+        before = revision.of(connection)
+        revision.refuse_newer(engine, before)
+        pending = [step for step in revision.known() if before is None or step > before]
         if pending:
+            config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-            _check_references(engine, connection)
-    return pending[::-1]
-
-
-def current(engine: Engine) -> str | None:
-    """The revision of the database; None if it never got its tables."""
-    with storage_errors(path_of(engine)), engine.connect() as connection:
-        return _revision(connection)
-
-
-def head() -> str:
-    """The revision that this program needs."""
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
-    assert newest is not None, "there is a first revision"
-    return newest
-
-
-def check(engine: Engine) -> None:
-    """Raise SchemaTooNewError or SchemaTooOldError unless the database has this schema."""
-    found = current(engine)
-    if found == head():
-        return
-    if found is not None and found not in _known(ScriptDirectory.from_config(_config())):
-        raise _too_new(engine, found)
-    raise SchemaTooOldError(
-        f"{path_of(engine)} has schema {found or 'none'}, this estats needs {head()}",
-        "Run `estats db upgrade` as a user who may write to it.",
-    )
-
-
-def path_of(engine: Engine) -> Path:
-    """The file behind an engine of ``storage.engine``."""
-    assert engine.url.database is not None, "storage.engine names the file in the URL"
-    return Path(engine.url.database)
+            _check_references(path, connection)
+    return pending
 
 
 def _config() -> Config:
@@ -85,15 +46,6 @@ def _config() -> Config:
     # A configparser value: a per cent sign in the path would begin an interpolation.
     config.set_main_option("script_location", str(files("migrations")).replace("%", "%%"))
     return config
-
-
-def _known(script: ScriptDirectory) -> set[str]:
-    """All revisions that this program has."""
-    return {step.revision for step in script.walk_revisions()}
-
-
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
 
 
 @contextmanager
@@ -112,17 +64,10 @@ def _migrating(engine: Engine) -> Generator[Connection]:
             yield connection
 
 
-def _check_references(engine: Engine, connection: Connection) -> None:
+def _check_references(path: Path, connection: Connection) -> None:
     """Do what SQLite did not while foreign keys were off."""
     if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
         raise DatabaseDamagedError(
-            f"{path_of(engine)} has rows that refer to missing ones, so it was not upgraded",
+            f"{path} has rows that refer to missing ones, so it was not upgraded",
             "See `estats db check`; the database is as it was before.",
         )
-
-
-def _too_new(engine: Engine, found: str) -> SchemaTooNewError:
-    return SchemaTooNewError(
-        f"{path_of(engine)} has schema {found}, this estats knows up to {head()}",
-        "Use the estats that made it, or a newer one; the database is as it was.",
-    )

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from bpf.meters import METERS
 from bpf.variable import Variable
-from storage import inventory, migrate, u64
+from storage import inventory, revision, u64
 from storage.engine import open_readonly
 from storage.errors import from_sqlite
 from storage.filters import define_net_test
@@ -39,7 +39,7 @@ def open_reader(path: Path) -> "Generator[Reader, None, None]":
     """
     engine = open_readonly(path)
     try:
-        migrate.check(engine)
+        revision.check(engine)
         with engine.connect() as connection:
             yield Reader(connection)
     except DBAPIError as error:

@@ -24,6 +24,7 @@ PLAIN = Report(
     tests={"passed": 7, "skipped": 1},
 )
 REASON = "this kernel has no tracepoint kfree_skb as of 6.11"
+SAMPLED_NAMES = [table.value for table in SAMPLED]
 SOFT = {"SoftErrors", "SoftErrorReason"}
 
 
@@ -43,10 +44,13 @@ def findings(tmp_path: Path) -> Path:
     (tmp_path / HOOKS).write_text(json.dumps(["on_kfree_skb", "on_tcp_sendmsg_locked"]))
     schema.METADATA.create_all(create_engine(f"sqlite:///{tmp_path / DATABASE}"))
     with closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
-        tables = ",".join(table.value for table in SAMPLED)
+        tables = ",".join(SAMPLED_NAMES)
         fill(database, "run", tables=tables, unavailable=json.dumps(dict.fromkeys(SOFT, REASON)))
-        for name in {v.table.value for v in FILLED}:
-            fill(database, name, **(dict.fromkeys(SOFT) if name == "stack" else {}))
+        for name in ("sample", "setup", *{v.table.value for v in FILLED} - set(SAMPLED_NAMES)):
+            fill(database, name)
+        fill(database, "event", **dict.fromkeys(SOFT))
+        for statement in schema.views().values():
+            database.execute(statement)
     return tmp_path
 
 
@@ -62,7 +66,7 @@ def test_a_variable_without_values_has_the_reason_of_the_run(findings: Path) -> 
 def test_a_variable_that_no_hook_excuses_is_a_fault(findings: Path) -> None:
     """It is NULL, the run says nothing of it, and so the command fails."""
     with closing(sqlite3.connect(findings / DATABASE)) as database, database:
-        database.execute("UPDATE perf SET SegsOut = NULL")
+        database.execute("UPDATE sample SET SegsOut = NULL")
     found = report(findings, "emulated", "2026-01-02", 60)
 
     assert found.without == {**dict.fromkeys(SOFT, REASON), "SegsOut": ""}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import migrate
+from storage import revision
 from storage.engine import open_writable
 from tests.cli.conftest import Estats
 
@@ -32,7 +32,7 @@ def test_info_says_what_is_in_a_database(estats: Estats, story: Path) -> None:
     assert answer.code == 0
     for text in (
         str(story),
-        f"schema    {migrate.head()}",
+        f"schema    {revision.head()}",
         "2 batches lost, 1 final batch lost, 3 connections not tracked",
         "connection 4",
         "snapshot 6",
@@ -94,7 +94,7 @@ def test_upgrade_of_a_new_database_has_nothing_to_do(estats: Estats, copy: Path)
     """And says so."""
     answer = estats("db", "upgrade", "--db", copy)
     assert (answer.code, answer.out) == (0, "")
-    assert answer.err == f"estats: {copy} has schema {migrate.head()} already\n"
+    assert answer.err == f"estats: {copy} has schema {revision.head()} already\n"
 
 
 def test_upgrade_tells_what_it_applied(estats: Estats, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_upgrade_tells_what_it_applied(estats: Estats, tmp_path: Path) -> None:
     open_writable(path).dispose()
     answer = estats("db", "upgrade", "--db", path)
     assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[-1] == f"applied {migrate.head()}"
+    assert answer.out.splitlines()[-1] == f"applied {revision.head()}"
     assert estats("db", "check", "--db", path).out == "ok\n"
 
 

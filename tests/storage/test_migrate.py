@@ -14,6 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 import migrations
@@ -21,7 +22,7 @@ from bpf.errors import StorageError
 from bpf.meters import METERS, Run, Snapshot
 from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW
 from bpf.variable import SAMPLED
-from storage import inventory, migrate
+from storage import inventory, migrate, revision
 from storage.engine import APPLICATION_ID, open_readonly, open_writable
 from storage.errors import DatabaseDamagedError, SchemaTooNewError, SchemaTooOldError
 from storage.schema import METADATA, views
@@ -107,8 +108,9 @@ def add_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AddRevision
     def add(source: str) -> None:
         newer = tmp_path / "newer 100%"  # a per cent sign means something to configparser
         shutil.copytree(REVISIONS, newer, ignore=shutil.ignore_patterns("__pycache__"))
-        (newer / "versions" / "next.py").write_text(source % migrate.head())
-        monkeypatch.setattr(migrate, "files", lambda package: newer)
+        (newer / "versions" / "next.py").write_text(source % revision.head())
+        for module in (migrate, revision):
+            monkeypatch.setattr(module, "files", lambda package: newer)
 
     return add
 
@@ -149,13 +151,21 @@ def test_the_revisions_lead_to_the_schema(engine: Engine, tmp_path: Path) -> Non
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
 
+def test_files_are_named_for_their_revisions() -> None:
+    """So that to know them takes no look into them, and their order is Alembic's."""
+    config = Config()
+    config.set_main_option("script_location", str(REVISIONS))
+    steps = ScriptDirectory.from_config(config).walk_revisions()
+    assert revision.known() == [step.revision for step in steps][::-1]
+
+
 def test_a_blank_database_gets_all_revisions_once(database: Path) -> None:
     """They are named in their order; a second time there is nothing to do."""
     engine = open_writable(database)
-    assert migrate.current(engine) is None
-    assert migrate.upgrade(engine)[-1] == migrate.head() == migrate.current(engine)
+    assert revision.current(engine) is None
+    assert migrate.upgrade(engine)[-1] == revision.head() == revision.current(engine)
     assert migrate.upgrade(engine) == []
-    migrate.check(engine)
+    revision.check(engine)
 
 
 def test_up_and_down_and_up_again_is_the_same(database: Path) -> None:
@@ -240,7 +250,7 @@ def test_an_older_database_is_upgraded_with_its_rows(
     writer.close("done")
     add_revision(ADD_AND_REPLACE)
     with pytest.raises(SchemaTooOldError, match=r"has schema 0.*needs next"):
-        migrate.check(open_readonly(database))
+        revision.check(open_readonly(database))
     engine = open_writable(database)
     assert migrate.upgrade(engine) == ["next"]
     with engine.connect() as connection:
@@ -280,7 +290,7 @@ def test_a_newer_database_is_refused(engine: Engine, database: Path) -> None:
     with pytest.raises(SchemaTooNewError, match="9999"):
         migrate.upgrade(engine)
     with pytest.raises(SchemaTooNewError, match="9999"):
-        migrate.check(open_readonly(database))
+        revision.check(open_readonly(database))
     assert dump(database) == before
 
 

@@ -5,6 +5,7 @@ and what only trouble moves stay as they are, so that rows are as long, and as m
 as they would on a host. Octets of real connections are measured by ``bench.start``.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -64,10 +65,13 @@ _EPOCH_US: Final = 1_700_000_000_000_000
 class Flows:
     """So many connections, and a shard's tables that were told of all of them."""
 
-    def __init__(self, count: int) -> None:
-        """None of them has been told of yet: the first snapshot is of all."""
+    def __init__(self, count: int, numbered: Mapping[str, int] = NUMBERED) -> None:
+        """None of them has been told of yet: the first snapshot is of all.
+
+        ``numbered`` are the last numbers in use of the database that it will be written to.
+        """
         self._random = np.random.default_rng(1)
-        self._tables = Tables(SAMPLED, NUMBERED, 1, 0)
+        self._tables = Tables(SAMPLED, numbered, 1, 0)
         self._batches: Batches = np.zeros(count, batch_dtype())
         self._steps = 0
         head, identity = self._batches["head"], self._batches["identity"]

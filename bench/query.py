@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, Final
 
 from bench.effort import Effort
 from bench.flows import Flows, run_row
 from bench.processes import output
 from bench.report import Cell, Section
+from bench.snapshot import Written, written
 from bpf.catalogue import CATALOGUE, in_group
 from bpf.variable import Group, Kind
 from storage.question import Filter, Order, Question
@@ -23,6 +24,7 @@ from storage.writer import Writer
 _BETWEEN_EVENTS: Final = 10  # snapshots: a loss of each connection in so many seconds
 _CONNECTIONS: Final = 2_800
 _SNAPSHOTS: Final = 3_600  # an hour of them: 10 million flow-samples
+_LATER_SNAPSHOTS: Final = 24
 _TIMES: Final = 5
 _PORT: Final = 5_001
 _NAMES: Final = ("SegsRetrans", "SmoothedRTTUs", "HCDataOctetsOut")
@@ -40,6 +42,7 @@ def run(effort: Effort) -> Sequence[Section]:
         filled = time.monotonic() - began
         rows = [_asked(path, *question) for question in _questions()]
         octets = path.stat().st_size
+        later = written(path, _CONNECTIONS, _CONNECTIONS, _LATER_SNAPSHOTS, known=True)
     return [
         Section(
             title="Query",
@@ -51,8 +54,30 @@ def run(effort: Effort) -> Sequence[Section]:
             f" {_TIMES}.",
             columns=("question", "rows", "reader, ms", "command, ms"),
             rows=rows,
-        )
+        ),
+        _later(later, snapshots),
     ]
+
+
+def _later(snapshots: Sequence[Written], before: int) -> Section:
+    cpu = mean(s.cpu_seconds for s in snapshots) / _CONNECTIONS * 1e6
+    return Section(
+        title="Snapshot: on top of a long history",
+        means=f"The same database goes on: all of its {_CONNECTIONS:,} connections move from one"
+        f" snapshot to the next, on top of {before:,} that it has. By now each connection has a"
+        " leaf of its own in the index by connection, which makes a page to write for each"
+        " flow-sample. Means, for one snapshot in some copies the log into the file.",
+        columns=("snapshots", "ms", "slowest, ms", "µs CPU / flow-sample", "octets / flow-sample"),
+        rows=[
+            (
+                len(snapshots),
+                mean(s.seconds for s in snapshots) * 1e3,
+                max(s.seconds for s in snapshots) * 1e3,
+                cpu,
+                mean(s.octets for s in snapshots) / _CONNECTIONS,
+            )
+        ],
+    )
 
 
 def _fill(path: Path, snapshots: int) -> None:

@@ -70,22 +70,32 @@ def _row(snapshots: Sequence[Written], samples: float) -> tuple[Cell, ...]:
     return rows, milliseconds, cpu_us, median(s.octets for s in snapshots) / samples
 
 
-def _measured(connections: int, active: int, times: int = 5) -> list[Written]:
-    """The first snapshot has every connection; the next ones are measured."""
+def _measured(connections: int, active: int) -> list[Written]:
+    """Into a new database."""
     with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder:
-        path = Path(folder, "flows.db")
-        flows = Flows(connections)
-        writer = Writer(path, run_row())
-        writer.write(flows.snapshot(connections))
-        found = []
-        for _ in range(times):
-            snapshot = flows.snapshot(active)
-            octets, began, cpu = _octets(path), time.perf_counter(), time.process_time()
-            rows = writer.write(snapshot)
-            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-            found.append(Written(rows, seconds, cpu_seconds, _octets(path) - octets))
-        writer.close("measured")
-        return found
+        return written(Path(folder, "flows.db"), connections, active, 5)
+
+
+def written(
+    path: Path, connections: int, active: int, times: int, *, known: bool = False
+) -> list[Written]:
+    """The first snapshot has every connection; the next ones are measured.
+
+    Where they are ``known``, they go on being the first ones that the database has.
+    """
+    writer = Writer(path, run_row())
+    first = {"connection": 0} if known else {}
+    flows = Flows(connections, {**writer.numbered, **first})
+    writer.write(flows.snapshot(connections))
+    found = []
+    for _ in range(times):
+        snapshot = flows.snapshot(active)
+        octets, began, cpu = _octets(path), time.perf_counter(), time.process_time()
+        rows = writer.write(snapshot)
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+        found.append(Written(rows, seconds, cpu_seconds, _octets(path) - octets))
+    writer.close("measured")
+    return found
 
 
 def _octets(path: Path) -> int:

@@ -107,6 +107,7 @@ def _tool(name: str) -> Beside:
 
 ESTATS: Final = Beside("estats, all tables", collector, lags=True)
 KERNEL_ALONE: Final = Beside("its kernel side alone", lambda: program("bench.drain"))
+BARE_HOOKS: Final = Beside("its hooks with empty programs", lambda: program("bench.bare_hooks"))
 PERF_ALONE: Final = Beside("estats, table perf", lambda: collector("--tables", "perf"), lags=True)
 ONE_RECORD: Final = Beside(
     "a record for each of 20 variables at each segment", lambda: program("bench.one_record")

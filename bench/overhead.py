@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.beside import ESTATS, KERNEL_ALONE, PERF_ALONE, Beside
+from bench.beside import BARE_HOOKS, ESTATS, KERNEL_ALONE, PERF_ALONE, Beside
 from bench.effort import Effort
 from bench.pairs import Comparison, Figures, alternate, compare
 from bench.paths import LOOPBACK, VETH, Way, compile_loads, way
 from bench.processes import Running
 from bench.report import Cell, Section
-from bench.workloads import BULK, STORM, WORKLOADS, Workload
+from bench.workloads import BULK, PING, STORM, WORKLOADS, Workload
 
 #: Processor seconds of the processes beside the workload, for each second of it.
 _OWN_CPU: Final = "own CPU"
@@ -23,7 +23,7 @@ _LOOKS_MAX: Final = 20
 
 _MORE: Final = {
     VETH: ((PERF_ALONE, BULK), (KERNEL_ALONE, STORM)),
-    LOOPBACK: ((KERNEL_ALONE, STORM),),
+    LOOPBACK: ((KERNEL_ALONE, STORM), (KERNEL_ALONE, PING), (BARE_HOOKS, PING)),
 }
 
 COMPARED_COLUMNS: Final = ("without", "with", "ratio", "spread", "pairs", "its own CPU")

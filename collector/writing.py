@@ -98,7 +98,7 @@ def _gather(
         for name, array in arrays.items():
             table = Table(name)
             rows.setdefault(table, []).append(array.view(row_dtype(table)))
-        for name in ("connections", "batches", "ops", "late", "lost_finals"):
+        for name in ("connections", "batches", "ops", "late"):
             meters[name] += part["meters"][name]
         meters["lag_us"] = max(meters["lag_us"], part["meters"]["lag_us"])
     return Snapshot(

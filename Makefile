@@ -28,7 +28,7 @@ validate: tools ## as root: compare each variable with its witnesses, write docs
 	$(PYTHON) -m pytest -m kernel tests/kernel --validation build/validation.json $(ARGS); \
 	tests=$$?; $(PYTHON) -m tests.kernel.report build/validation.json docs && exit $$tests
 
-bench: tools ## measure everything (as root), write docs/benchmarks.md; ARGS="ingest" chooses
+bench: tools ## measure everything (as root), write docs/benchmarks.md; ARGS="ingest" one part
 	$(PYTHON) -m bench $(ARGS)
 
 kernels: ## boot Debian's 6.1 and 6.12 kernels, test there, write docs/kernels.md (as root, slow)

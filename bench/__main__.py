@@ -1,9 +1,10 @@
 """Measures, and writes docs/benchmarks.md and docs/benchmarks.json.
 
-    python -m bench [--list] [--pairs N] [--quick] [PART …]
+    python -m bench [--list] [--pairs N] [--minutes N] [--quick] [PART …]
 
-Without a PART all of them run, and only then the pages are written. Everything is printed, too.
-Exit code 1 if a part could not be measured to its end.
+Without a PART all of them run. What was found is printed, and the newest result of each part is
+kept in build/bench; once all parts have one, the pages are written from those. Exit code 1 if a
+part could not be measured to its end: it keeps the result that it had.
 """
 
 import argparse
@@ -14,55 +15,82 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bench import machine, report
+from bench import machine, report, stored
 from bench.effort import Effort
 from bench.parts import PARTS, Part
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 
 
-def measured(part: Part, effort: Effort) -> report.Result:
+def measured(part: Part, effort: Effort) -> report.Result | None:
     """One part's result; an error ends the part and not the run, which may be an hour old."""
     print(f"measuring {part.name}: {part.says} …", file=sys.stderr, flush=True)
+    began_utc, commit, busy = time.gmtime(), machine.commit(), machine.busy()
     began = time.monotonic()
-    failure = None
-    sections = []
     try:
         sections = [*part.run(effort)]
-    except Exception as e:  # (whatever it was is said on the page, and by the exit code)
-        failure = f"{type(e).__name__}: {e}"
-    seconds = round(time.monotonic() - began, 1)
-    return report.Result(part=part.name, seconds=seconds, sections=sections, failure=failure)
+    except Exception as e:  # (whatever it was is said, and by the exit code, too)
+        print(f"{part.name} ended early: {type(e).__name__}: {e}", file=sys.stderr, flush=True)
+        return None
+    return report.Result(
+        part=part.name,
+        began=time.strftime("%Y-%m-%d %H:%M", began_utc),
+        seconds=round(time.monotonic() - began, 1),
+        commit=commit,
+        busy=busy,
+        machine=machine.facts(),
+        sections=sections,
+    )
 
 
-def main() -> int:
-    """Measure what was asked for."""
+def write_pages() -> None:
+    """From what is kept of all parts; until there is something of each, say what is lacking."""
+    results, lacking = stored.kept([part.name for part in PARTS])
+    if lacking:
+        print(f"no pages yet: {', '.join(lacking)} never measured", file=sys.stderr)
+        return
+    (DOCS / "benchmarks.md").write_text(report.page(results))
+    (DOCS / "benchmarks.json").write_text(report.data(results))
+
+
+def asked_for() -> tuple[list[Part], Effort]:
+    """What the command line wants measured; ends the program where it wants none."""
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("parts", metavar="PART", nargs="*", help="only these")
     parser.add_argument("--list", action="store_true", help="name the parts")
     parser.add_argument("--pairs", type=int, default=Effort().pairs, help="for each comparison")
+    parser.add_argument("--minutes", type=float, default=Effort().minutes, help="of churn")
     parser.add_argument("--quick", action="store_true", help="to see that it runs, not to quote")
     asked = parser.parse_args()
     if asked.list:
         print(*(f"{part.name:<10}{part.says}" for part in PARTS), sep="\n")
-        return 0
+        parser.exit()
     if unknown := set(asked.parts) - {part.name for part in PARTS}:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; --list names them")
     if os.geteuid() != 0:
         parser.error("the kernel programs and the network namespaces want root")
+    effort = Effort(pairs=asked.pairs, minutes=asked.minutes)
+    if asked.quick:
+        effort = Effort(pairs=asked.pairs, seconds=1, minutes=0.1, quick=True)
+    return [part for part in PARTS if not asked.parts or part.name in asked.parts], effort
+
+
+def main() -> int:
+    """Measure what was asked for."""
+    parts, effort = asked_for()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a descriptor
-    effort = Effort(pairs=asked.pairs, seconds=1 if asked.quick else 2, quick=asked.quick)
-    facts = machine.facts()
-    results = []
-    for part in PARTS:
-        if not asked.parts or part.name in asked.parts:
-            results.append(measured(part, effort))
-            print(report.part_page(results[-1]), flush=True)
-    if not asked.parts and not asked.quick:
-        (DOCS / "benchmarks.md").write_text(report.page(facts, results))
-        (DOCS / "benchmarks.json").write_text(report.data(facts, results))
-    return int(any(result.failure for result in results))
+    failed = False
+    for part in parts:
+        result = measured(part, effort)
+        failed |= result is None
+        if result:
+            print(report.part_page(result), flush=True)
+            if not effort.quick:
+                stored.keep(result)
+    if not effort.quick:
+        write_pages()
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -3,25 +3,22 @@
 import mmap
 import multiprocessing
 import sqlite3
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from bench import worker
-from bench.beside import collector, holding, snapshots, wait_for_snapshots
+from bench import storms, worker
+from bench.beside import holding, snapshots, wait_for_snapshots
 from bench.effort import Effort
 from bench.flows import NUMBERED
 from bench.overhead import loads
-from bench.paths import CLOSE_PORT, LOOPBACK, Way, way
+from bench.paths import LOOPBACK, Way, way
 from bench.report import Cell, Section
-from bench.workloads import storm
 from bpf.catalogue import stored_in
 from bpf.record import batch_dtype
 from bpf.variable import SAMPLED
@@ -32,14 +29,15 @@ _CONNECTIONS: Final = 1_000
 _PAUSE_SECONDS: Final = 0.001
 _FOREVER_NS: Final = (1 << 63) - 1
 _SHARES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)  # of what a worker was seen to take
-_STORMS: Final = (1_024, 5_000, 10_000, 0)  # a second; 0: as many as can be
 _HELD: Final = 6_000  # connections: of each end about 1.5 batches of 124 operands a second
 _HELD_SECONDS: Final = 60
 
 
 def run(effort: Effort) -> Sequence[Section]:
     """One worker against a producer, and a collector against a lasting load and storms."""
-    return [_curve(effort), _lasting(effort), _storms(effort)]
+    curve = _curve(effort)
+    with loads() as programs, way(LOOPBACK, programs) as path:
+        return [curve, _lasting(path, effort), *storms.sections(path, effort)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +167,8 @@ def _curve(effort: Effort) -> Section:
     )
 
 
-def _lasting(effort: Effort) -> Section:
+def _lasting(path: Way, effort: Effort) -> Section:
     count, seconds = (500, 4) if effort.quick else (_HELD, _HELD_SECONDS)
-    with loads() as programs, way(LOOPBACK, programs) as path:
-        row = _held(path, count, seconds)
     return Section(
         title="Loss: end to end",
         means="So many connections over loopback, with a request and its answer about once a"
@@ -190,7 +186,7 @@ def _lasting(effort: Effort) -> Section:
             "longest lag, ms",
             "collector, CPUs",
         ),
-        rows=[row],
+        rows=[_held(path, count, seconds)],
     )
 
 
@@ -208,49 +204,3 @@ def _held(path: Way, count: int, seconds: int) -> tuple[Cell, ...]:
             ).fetchone()
     share = cpu / seconds
     return count, took_us / 1e6, operands / took_us, lost, finals, merged, lag_us / 1e3, share
-
-
-def _storms(effort: Effort) -> Section:
-    rows: list[tuple[Cell, ...]] = []
-    with loads() as programs, way(LOOPBACK, programs) as path:
-        rows += [_storm(path, rate, 2 * effort.seconds) for rate in _STORMS]
-    return Section(
-        title="Loss: new connections",
-        means="Connections that are made and closed at a rate, over loopback, with the collector at"
-        " its default settings on the same processors; each has two ends, and each end is to have"
-        " one row, closed by its final batch. Lost batches are those for which a ring had no room;"
-        " what they would have said came with a later one, unless they were final. The last"
-        " column is how many ends are in neither count.",
-        columns=(
-            "asked, /s",
-            "made, /s",
-            "ends",
-            "rows with final values",
-            "lost",
-            "lost finals",
-            "neither",
-        ),
-        rows=rows,
-    )
-
-
-def _storm(path: Way, rate: int, seconds: int) -> tuple[Cell, ...]:
-    with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder:
-        database = Path(folder, "flows.db")
-        with collector(database=database) as process:
-            figures = storm(path, seconds, rate)
-            wait_for_snapshots(database, process, 2)
-        with closing(sqlite3.connect(database)) as base:
-            closed = "closed_us IS NOT NULL AND close_reason != 'close not seen'"
-            (rows,) = base.execute(
-                f"SELECT count(*) FROM connection WHERE {closed}"  # noqa: S608  (our condition)
-                " AND ? IN (LocalPort, RemPort)",
-                (CLOSE_PORT,),
-            ).fetchone()
-            (lost, finals, untracked) = base.execute(
-                "SELECT sum(lost), sum(lost_finals), sum(untracked) FROM snapshot"
-            ).fetchone()
-    asked = f"{rate:,}" if rate else "all it can"
-    ends = int(2 * figures["connections"])
-    unknown = ends - rows - finals - untracked
-    return asked, figures["connections/s"], ends, rows, lost, finals, unknown

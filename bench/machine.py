@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.processes import BenchError, output
 from cli.version import program_version
 
 
@@ -25,9 +26,17 @@ def facts() -> dict[str, str]:
         "numpy": np.__version__,
         "SQLite": sqlite3.sqlite_version,
         "iperf3": _first_line("iperf3", "--version"),
-        "day": time.strftime("%Y-%m-%d", time.gmtime()),
-        "busy before": f"{_busy_share():.0%} of all processors",
     }
+
+
+def commit() -> str:
+    """What is checked out here, and whether it was changed since."""
+    try:
+        head = output(["git", "rev-parse", "--short=10", "HEAD"]).strip()
+        changed = output(["git", "status", "--porcelain", "--untracked-files=no"])
+    except (BenchError, FileNotFoundError):
+        return "no checkout"
+    return f"{head} with changes" if changed else head
 
 
 def _processor() -> str:
@@ -50,8 +59,8 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def _busy_share(seconds: float = 1.0) -> float:
+def busy(seconds: float = 1.0) -> str:
     """How much of the machine others use while nothing is measured."""
     before = busy_seconds()
     time.sleep(seconds)
-    return (busy_seconds() - before) / seconds / (os.cpu_count() or 1)
+    return f"{(busy_seconds() - before) / seconds / (os.cpu_count() or 1):.0%}"

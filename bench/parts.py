@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench import costs, ingest, loss, overhead, peers, query, snapshot, start
+from bench import churn, costs, ingest, loss, overhead, peers, query, snapshot, start
 from bench.effort import Effort
 from bench.report import Section
 
@@ -27,4 +27,5 @@ PARTS: Final = (
     Part(name="snapshot", says="what a flow-sample takes on its way to SQLite", run=snapshot.run),
     Part(name="query", says="questions to ten million flow-samples", run=query.run),
     Part(name="start", says="time to the first row, memory, octets on disk", run=start.run),
+    Part(name="churn", says="whether a collector grows while connections pass", run=churn.run),
 )

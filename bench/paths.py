@@ -10,9 +10,12 @@ from typing import Final
 from bench.processes import HOME, output, running, until
 from tests.kernel.net import HERE, Host, network
 
-BULK_PORT: Final = 47_001
-ECHO_PORT: Final = 47_002
-CLOSE_PORT: Final = 47_003
+#: Below those that the kernel gives to clients: one of theirs may wait in TIME_WAIT.
+BULK_PORT: Final = 27_001
+ECHO_PORT: Final = 27_002
+CLOSE_PORT: Final = 27_003
+#: Of a measurement so long that others may want to be made beside it.
+CHURN_PORT: Final = 27_004
 
 #: The server that echoes stays on the first one.
 FIRST_CPU: Final = min(os.sched_getaffinity(0))
@@ -66,6 +69,15 @@ def compile_loads(folder: Path) -> None:
 
 
 @contextmanager
+def serving(server: Host, programs: Path, port: int, manner: str) -> Generator[None]:
+    """One of our servers, once it may be connected to."""
+    pinned = ("taskset", "-c", str(FIRST_CPU)) if manner == "echo" else ()
+    with running(server.argv(*pinned, str(programs / "serve"), str(port), manner)) as process:
+        process.line()
+        yield
+
+
+@contextmanager
 def way(name: str, programs: Path) -> Generator[Way]:
     """One of the paths, with all servers running at its end."""
     with ExitStack() as undo:
@@ -77,9 +89,7 @@ def way(name: str, programs: Path) -> Generator[Way]:
             running(server.argv("iperf3", "-s", "-p", str(BULK_PORT)), is_quiet=True)
         )
         for port, manner in ((ECHO_PORT, "echo"), (CLOSE_PORT, "close")):
-            pinned = ("taskset", "-c", str(FIRST_CPU)) if manner == "echo" else ()
-            serve = server.argv(*pinned, str(programs / "serve"), str(port), manner)
-            undo.enter_context(running(serve)).line()
+            undo.enter_context(serving(server, programs, port, manner))
         listens = f":{BULK_PORT:04X} "
         until("iperf3", lambda: listens in server.run("cat", "/proc/net/tcp", "/proc/net/tcp6"))
         yield Way(name, client, server, programs)

@@ -12,7 +12,8 @@ _HEAD = """\
 <!-- Made by `make bench`. -->
 
 `make bench`, as root, measures all of this on the machine it is called on, without any other host;
-`make bench ARGS="ingest query"` measures some parts and prints them only. The same as data is in
+`make bench ARGS="ingest query"` measures some parts again. Each part has the newest result that it
+ever had, and the first table says when and of what. The same as data is in
 [benchmarks.json](benchmarks.json).
 
 Load, collector and database share the machine's processors, so that the ratios are those of a host
@@ -42,33 +43,68 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What one part found, how long it took, and why it ended early if it did."""
+    """What one part found, when (UTC), of which commit, how long it took, and on what machine.
+
+    ``busy`` is how much of the machine others used just before.
+    """
 
     part: str
+    began: str
     seconds: float
+    commit: str
+    busy: str
+    machine: Mapping[str, str]
     sections: Sequence[Section]
-    failure: str | None = None
 
 
-def page(machine: Mapping[str, str], results: Sequence[Result]) -> str:
+def page(results: Sequence[Result]) -> str:
     """All of it in Markdown."""
-    facts = [f"| {name} | {fact} |" for name, fact in machine.items()]
-    parts = [part_page(result) for result in results]
-    return "\n".join([_HEAD, "| machine | |", "|---|---|", *facts, "", *parts])
+    text = [_HEAD, _measured(results), _machine(results)]
+    return "\n".join([*text, *(part_page(result) for result in results)])
 
 
 def part_page(result: Result) -> str:
     """One part in Markdown."""
-    text = [_section(section) for section in result.sections]
-    if result.failure:
-        text.append(f"## {result.part}\n\nThis part ended early: {result.failure}\n")
-    return "\n".join(text)
+    return "\n".join(_section(section) for section in result.sections)
 
 
-def data(machine: Mapping[str, str], results: Sequence[Result]) -> str:
+def data(results: Sequence[Result]) -> str:
     """The same in JSON."""
-    whole = {"machine": machine, "parts": [asdict(result) for result in results]}
-    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps([asdict(result) for result in results], indent=1, ensure_ascii=False) + "\n"
+
+
+def _measured(results: Sequence[Result]) -> str:
+    took = [figure(result.seconds / 60) for result in results]
+    lines = [
+        "| part | measured, UTC | took, min | commit | busy before |",
+        "|---|---|---:|---|---|",
+        *(
+            f"| {r.part} | {r.began} | {minutes} | {r.commit} | {r.busy} |"
+            for r, minutes in zip(results, took, strict=True)
+        ),
+    ]
+    if len({result.commit for result in results}) > 1:
+        lines += ["", "**Not all parts are of the same commit.**"]
+    return "\n".join(lines) + "\n"
+
+
+def _machine(results: Sequence[Result]) -> str:
+    """What all parts were measured on; where they differ, each fact with its parts."""
+    lines = ["| machine | |", "|---|---|"]
+    differ = []
+    for name in dict.fromkeys(name for result in results for name in result.machine):
+        parts: dict[str, list[str]] = {}
+        for result in results:
+            parts.setdefault(result.machine.get(name, "not told"), []).append(result.part)
+        if len(parts) > 1:
+            differ.append(name)
+            fact = "; ".join(f"{fact} ({', '.join(names)})" for fact, names in parts.items())
+        else:
+            (fact,) = parts
+        lines.append(f"| {name} | {fact} |")
+    if differ:
+        lines += ["", f"**Not all parts were measured on the same: {', '.join(differ)}.**"]
+    return "\n".join(lines) + "\n"
 
 
 def figure(value: Cell) -> str:

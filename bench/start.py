@@ -1,19 +1,18 @@
 """From the command to the first row, and memory against the number of connections."""
 
-import json
 import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from bench.beside import collector, holding, wait_for_snapshots
 from bench.effort import Effort
+from bench.footprint import footprint
 from bench.overhead import loads
 from bench.paths import LOOPBACK, Way, way
-from bench.processes import Running, output
 from bench.report import Cell, Section
 
 _CONNECTIONS: Final = (0, 1_000, 10_000)
@@ -66,18 +65,13 @@ def _memory(counts: Sequence[int]) -> Section:
 
 
 def _with_connections(path: Way, count: int) -> tuple[Cell, ...]:
-    maps = _maps()
     with holding(path, max(count, 1)) as (database, process):
         wait_for_snapshots(database, process, _SETTLING_SNAPSHOTS)
         before = _size(database)
         wait_for_snapshots(database, process, _SETTLING_SNAPSHOTS)
         octets, samples = (b - a for a, b in zip(before, _size(database), strict=True))
-        sizes = _proportional(process)
-        kernel = sum(size for id_, size in _maps().items() if id_ not in maps)
-    workers = sum(size for name, size in sizes.items() if name.startswith("estats-worker"))
-    writer = sizes.get("estats-writer", 0)
-    together = sum(sizes.values())
-    memory = (together - workers - writer, writer, workers, together, kernel)
+        taken = footprint(process)
+    memory = (taken.supervisor, taken.writer, taken.workers, taken.processes, taken.maps)
     return count, *(size / 1e6 for size in memory), octets / samples if count else None
 
 
@@ -89,20 +83,3 @@ def _size(database: Path) -> tuple[int, int]:
         (page,) = base.execute("PRAGMA page_size").fetchone()
         (samples,) = base.execute("SELECT count(*) FROM sample").fetchone()
     return int(pages) * int(page), int(samples)
-
-
-def _proportional(process: Running) -> dict[str, int]:
-    """Octets of each process's proportional set, by the process's name; equal names together."""
-    sizes: dict[str, int] = {}
-    for pid in process.pids():
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        (kilobytes,) = (int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-        sizes[name] = sizes.get(name, 0) + kilobytes * 1024
-    return sizes
-
-
-def _maps() -> dict[int, int]:
-    """The memory of every map in the kernel, by its number."""
-    listed: list[dict[str, Any]] = json.loads(output(["bpftool", "-j", "map", "show"]) or "[]")
-    return {m["id"]: int(m.get("bytes_memlock", 0)) for m in listed}

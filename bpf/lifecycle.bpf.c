@@ -33,6 +33,34 @@ static __always_inline void estats_decide(struct tcp_sock *tp, struct estats_soc
 								ESTATS_LIFE_IGNORED;
 }
 
+/* Opened and ended, so that an end that no hook sees is missed. Only the hooks
+ * count, for they hold the socket's lock; the sweep decides without it.
+ */
+static __always_inline void estats_count_opened(struct estats_socket *s)
+{
+	struct estats_counters *c = estats_count(s->shard);
+
+	if (!c || s->life != ESTATS_LIFE_LIVE || s->counted)
+		return;
+	s->counted = 1;
+	__sync_fetch_and_add(&c->opened, 1);
+}
+
+static __always_inline void estats_count_ended(struct estats_socket *s)
+{
+	struct estats_counters *c = estats_count(s->shard);
+
+	estats_count_opened(s);
+	if (c)
+		__sync_fetch_and_add(&c->ended, 1);
+}
+
+static __always_inline void estats_decide_and_count(struct tcp_sock *tp, struct estats_socket *s)
+{
+	estats_decide(tp, s);
+	estats_count_opened(s);
+}
+
 /* The shard comes from the cookie by Fibonacci hashing: cookies are consecutive. */
 static __always_inline u16 estats_shard_of(u64 cookie)
 {
@@ -92,7 +120,7 @@ static __always_inline struct estats_socket *estats_open(struct sock *sk, struct
 		return s;
 	estats_identify(sk, s, flags);
 	s->life = ESTATS_LIFE_PENDING;
-	estats_decide(tp, s);
+	estats_decide_and_count(tp, s);
 	if (flags & ESTATS_FLAG_BACKFILL) {
 		estats_shadow_start(s, tp);
 		s->handshaken = estats_sock(tp)->__sk_common.skc_state != ESTATS_TCP_SYN_SENT;
@@ -120,6 +148,7 @@ static __always_inline void estats_closed(struct tcp_sock *tp, struct estats_soc
 					  u8 old_state)
 {
 	if (s->life == ESTATS_LIFE_LIVE) {
+		estats_count_ended(s);
 		if (s->handshaken) {
 			estats_look(s, tp);
 			estats_catch_up(s, tp, false);
@@ -143,7 +172,7 @@ static __always_inline void estats_connecting(struct sock *sk, struct tcp_sock *
 	if (!tp->inet_conn.icsk_ulp_ops ||
 	    !(bpf_get_current_task_btf()->flags & ESTATS_PF_KTHREAD))
 		estats_own(s);
-	estats_decide(tp, s);
+	estats_decide_and_count(tp, s);
 }
 
 int on_inet_sock_set_state(u64 *ctx)
@@ -180,7 +209,7 @@ int on_inet_sock_set_state(u64 *ctx)
 #endif
 	if (!s)
 		return 0;
-	estats_decide(tp, s);
+	estats_decide_and_count(tp, s);
 	s->tcp_state = state;
 	if (state == ESTATS_TCP_CLOSE) {
 		estats_closed(tp, s, old_state);
@@ -233,7 +262,7 @@ int on_tcp_rcv_space_adjust(u64 *ctx)
 		estats_own(s);
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (tp)
-			estats_decide(tp, s);
+			estats_decide_and_count(tp, s);
 	}
 	return 0;
 }

@@ -91,12 +91,11 @@ class Loaded:
     """What is in the kernel now, as file descriptors; closing all of them takes it out again.
 
     ``rings[(cpu, shard)]`` are BPF ring buffers of ``ring_bytes``. ``counters`` is an array map of
-    4 u64 for each ``cpu * shards + shard`` (lost, lost_finals, untracked, overflowed), fit for
-    mmap. ``finals`` maps a connection's id to a final batch that found no room. ``links`` hold the
-    programs, of which ``programs`` are those that the kernel may skip (``syscall.missed_runs``);
-    ``sweep`` and ``census`` are iterators for ``syscall.iterate``. ``listeners`` is None where
-    their table is masked out. ``unavailable`` maps a variable to the reason why this kernel has
-    none.
+    a struct estats_counters for each ``cpu * shards + shard``, fit for mmap. ``finals`` maps a
+    connection's id to a final batch that found no room. ``links`` hold the programs, of which
+    ``programs`` are those that the kernel may skip (``syscall.missed_runs``); ``sweep`` and
+    ``census`` are iterators for ``syscall.iterate``. ``listeners`` is None where their table is
+    masked out. ``unavailable`` maps a variable to the reason why this kernel has none.
     """
 
     rings: Mapping[tuple[int, int], int]

@@ -20,7 +20,7 @@ METERS: Final[Mapping[str, str]] = {
     "ops": "Operands in those batches: one for each known variable.",
     "lost": "Batches the kernel could not send, for its ring was full.",
     "lost_finals": "Ends that were not seen: the final batch was lost for good, or no hook ran."
-    " A census closes the row.",
+    " A census closes the row, if there ever was one.",
     "untracked": "Connections and listeners for which the kernel had no memory: no row at all.",
     "late": "Batches of a connection that arrived after its final one.",
     "merged": "Ticks that passed while an earlier snapshot was still being written.",

@@ -372,6 +372,7 @@ int on_egress(struct __sk_buff *skb)
 	th = estats_parse(skb, &ip);
 	if (!tp || !th)
 		return 1;
+	estats_decide_and_count(tp, s);	/* the SYN: connect() has picked its port by now */
 	estats_note_past(s, tp);
 	s->seen.ip_tos_out = ip.tos;
 	s->seen.have |= ESTATS_HAVE_TOS_OUT;

@@ -222,7 +222,8 @@ struct estats_socket {
 	u8 handshaken;
 	u8 tcp_state;		/* after the last transition that was seen */
 	u8 has_past;		/* data_octets_in lacks what came before us */
-	u8 unused[4];
+	u8 counted;		/* is in estats_counters.opened */
+	u8 unused[3];
 	struct estats_syn syn_out;
 	struct estats_syn syn_in;
 	char comm[16];
@@ -238,6 +239,8 @@ struct estats_counters {
 	u64 lost_finals;
 	u64 untracked;
 	u64 overflowed;		/* finals waiting in the overflow map, ever */
+	u64 opened;		/* connections to be told of, and how many of them were seen to */
+	u64 ended;		/* end: the rest live, or their end reached no hook */
 };
 
 /* Segments that were sent again: whether as a tail loss probe. Old ones make room. */

@@ -119,14 +119,10 @@ class Writer:
 
 
 class _Living(NamedTuple):
-    """The connections alive as of ``began_ns``; finals that the programs lost, by shard.
-
-    ``lost_finals`` counts from one census to the next.
-    """
+    """The connections alive as of ``began_ns``."""
 
     began_ns: int
     ids: Array
-    lost_finals: list[int]
 
 
 @dataclass(slots=True)
@@ -154,7 +150,7 @@ class Supervisor:
     _sums: dict[str, int] = field(default_factory=dict[str, int])
     _last_cut_ns: int = field(default_factory=time.monotonic_ns)
     _census_due_ns: int = 0
-    _lost_finals: list[int] = field(default_factory=list[int])  # by shard, at the last census
+    _unseen: int = 0  # ends that reached no program, as far as they are known
 
     def add_worker(self, shard: int, run: Callable[[Channel, Channel], None]) -> None:
         """Fork a worker; ``run`` gets its channel of orders and its channel to the writer."""
@@ -267,10 +263,8 @@ class Supervisor:
             "census_ns": living.began_ns if living else 0,
             "replayed": self._replaying,
         }
-        for shard, channel in enumerate(self.orders):
-            lost_finals = living.lost_finals[shard] if living else 0
-            live = {"live": living.ids} if living else {}
-            channel.send({**order, "lost_finals": lost_finals}, live)
+        for channel in self.orders:
+            channel.send(order, {"live": living.ids} if living else {})
         arrays = self._listeners_changed(cut, listening)
         host = {table.value: dict(values) for table, values in self.host.items()}
         self.host.clear()
@@ -328,23 +322,25 @@ class Supervisor:
         )
 
     def _count_living(self, loaded: Loaded) -> _Living:
-        """Before the cut: who lives no more has sent its final batch by then, or never will."""
+        """Before the cut: who lives no more has sent its final batch by then, or never will.
+
+        Who neither lives nor was seen to end has ended unseen, with a row or without. Connections
+        that come or go during the census make these too few, never too many, until the next one.
+        """
         assert self._counters is not None, "counters are the programs'"
         began_ns = time.monotonic_ns()
         self._census_due_ns = began_ns + _CENSUS_NS
+        opened = self._counters.total("opened")
         ids = census(loaded)
-        before = self._lost_finals or [0] * len(self.orders)
-        self._lost_finals = [
-            self._counters.total("lost_finals", shard) for shard in range(len(self.orders))
-        ]
-        lost = [now - then for now, then in zip(self._lost_finals, before, strict=True)]
-        return _Living(began_ns, ids, lost)
+        self._unseen = max(self._unseen, opened - len(ids) - self._counters.total("ended"))
+        return _Living(began_ns, ids)
 
     def _counted_since(self) -> dict[str, int]:
         """What the programs counted since the last snapshot."""
         assert self._counters is not None, "counters are the programs'"
         names = ("lost", "lost_finals", "untracked")
         totals = {name: self._counters.total(name) for name in names}
+        totals["lost_finals"] += self._unseen
         totals["missed"] = self._counters.missed()
         amounts = {name: total - self._counted.get(name, 0) for name, total in totals.items()}
         self._counted = totals

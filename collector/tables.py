@@ -69,7 +69,7 @@ class Tables:
         self._connection_taken = np.zeros(_ROWS_MIN, CONNECTION)
         self._spare: Rows = np.arange(_ROWS_MIN)
         self._leaving: Rows = np.zeros(0, np.intp)  # closed as of the last take
-        self._amounts = dict.fromkeys(("batches", "ops", "late", "lost_finals"), 0)
+        self._amounts = dict.fromkeys(("batches", "ops", "late"), 0)
 
     def apply(self, batches: Batches, wall_offset_ns: int) -> None:
         """Merge batches in any order; ``wall_offset_ns`` is UTC minus CLOCK_MONOTONIC.
@@ -108,20 +108,18 @@ class Tables:
         self._rows["leaving"][self._leaving] = True
         return connections, samples
 
-    def close_missing(self, live_ids: Array, before_ns: int, now_us: int, counted: int = 0) -> int:
+    def close_missing(self, live_ids: Array, before_ns: int, now_us: int) -> int:
         """Close connections whose final batch was lost, or that the kernel hid: how many.
 
         Those are the open rows whose id is not in ``live_ids`` and that were silent since
         ``before_ns`` (CLOCK_MONOTONIC), when the census of the living began. They are closed as
-        of ``now_us`` and lack ``Flag.FINAL``. So many as were ``counted`` are known to be lost;
-        the rest is counted here.
+        of ``now_us`` and lack ``Flag.FINAL``.
         """
         silent = self._state.batch["head"]["ts"] < np.uint64(before_ns)
         rows = np.flatnonzero(self._rows["used"] & (self._rows["closed_us"] == 0) & silent)
         rows = rows[np.isin(self._rows["id"][rows], live_ids, invert=True)]
         self._rows["closed_us"][rows] = now_us
         self._rows["dirty"][rows] = True
-        self._amounts["lost_finals"] += max(0, len(rows) - counted)
         return len(rows)
 
     @property

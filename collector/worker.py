@@ -64,8 +64,7 @@ class Worker:
         self.drain(cut_ns, taken_us * 1_000 - cut_ns, self.sources)
         if order["census_ns"]:
             live = arrays["live"].view("u8")
-            counted = int(order["lost_finals"])
-            self.tables.close_missing(live, int(order["census_ns"]), taken_us, counted)
+            self.tables.close_missing(live, int(order["census_ns"]), taken_us)
         connections, samples = self.tables.take()
         self.writer.send(
             {"cut_ns": cut_ns, "shard": self.shard, "meters": self._meters(cut_ns, order)},

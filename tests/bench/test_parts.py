@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bench import churn
 from bench.beside import ONE_RECORD
 from bench.costs import runs_of
+from bench.effort import Effort
 from bench.overhead import loads
 from bench.parts import PARTS
 from bench.paths import LOOPBACK, VETH, way
@@ -63,6 +65,20 @@ def test_a_storm_keeps_to_its_rate() -> None:
 
     assert 0 < figures["connections"] <= 500
     assert figures["failed"] == 0
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+@as_root
+@pytest.mark.kernel
+def test_churn_tells_what_the_collector_takes_and_stores() -> None:
+    """Every figure is there, and of this collector: a count that found nothing would be 0."""
+    taken, complete = churn.run(Effort(minutes=0.05, quick=True))
+
+    assert all(at_the_end for _, _, at_the_end, *_ in taken.rows)
+    _, _, _, made, rows, *lost = complete.rows[0]
+    assert rows == made
+    assert not any(lost)
 
 
 @pytest.mark.bench

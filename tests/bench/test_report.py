@@ -12,31 +12,60 @@ SECTION = Section(
     columns=("way", "runs / s"),
     rows=[("on foot", 12_345.6), ("by train", None)],
 )
-MACHINE = {"kernel": "6.99"}
+
+
+def result(part: str, *, commit: str = "12ab", **machine: str) -> Result:
+    """A part's result, of that commit and on that machine."""
+    return Result(
+        part=part,
+        began="2026-11-27 18:13",
+        seconds=90.0,
+        commit=commit,
+        busy="3%",
+        machine={"kernel": "6.99", **machine},
+        sections=[SECTION],
+    )
 
 
 def test_a_section_becomes_a_table_under_its_sentence() -> None:
     """Text to the left, numbers to the right."""
-    text = page(MACHINE, [Result(part="speed", seconds=1.0, sections=[SECTION])])
+    text = page([result("speed")])
 
-    assert "| kernel | 6.99 |" in text
     assert "## Speed\n\nHow fast it is.\n\n| way | runs / s |\n|---|---:|\n" in text
     assert "| on foot | 12,346 |\n| by train | - |" in text
 
 
-def test_a_part_that_ended_early_says_so() -> None:
-    """A table that is missing without a word would be taken for one that nobody thought of."""
-    text = page(MACHINE, [Result(part="speed", seconds=1.0, sections=[], failure="no wheels")])
+def test_the_page_says_when_and_of_what_each_part_was_measured() -> None:
+    """Where all is of one commit and one machine, nothing else is said."""
+    text = page([result("speed"), result("weight")])
 
-    assert "This part ended early: no wheels" in text
+    assert "| speed | 2026-11-27 18:13 | 1.50 | 12ab | 3% |\n| weight |" in text
+    assert "| kernel | 6.99 |" in text
+    assert "Not all" not in text
+
+
+def test_parts_that_were_not_measured_alike_are_told_apart() -> None:
+    """Else a figure would be taken for that of another machine or another program."""
+    text = page([result("speed"), result("weight", commit="34cd", kernel="7.0"), result("height")])
+
+    assert "| kernel | 6.99 (speed, height); 7.0 (weight) |" in text
+    assert "**Not all parts are of the same commit.**" in text
+    assert "**Not all parts were measured on the same: kernel.**" in text
+
+
+def test_a_fact_that_one_part_lacks_is_not_taken_from_another() -> None:
+    """An older result may know less."""
+    text = page([result("speed", memory="2 GiB"), result("weight")])
+
+    assert "| memory | 2 GiB (speed); not told (weight) |" in text
 
 
 def test_the_data_have_every_figure_unrounded() -> None:
     """Whoever computes with them rounds last."""
-    told = json.loads(data(MACHINE, [Result(part="speed", seconds=1.0, sections=[SECTION])]))
+    (told,) = json.loads(data([result("speed")]))
 
-    assert told["machine"] == MACHINE
-    assert told["parts"][0]["sections"][0]["rows"] == [["on foot", 12_345.6], ["by train", None]]
+    assert told["machine"] == {"kernel": "6.99"}
+    assert told["sections"][0]["rows"] == [["on foot", 12_345.6], ["by train", None]]
 
 
 @pytest.mark.parametrize(

@@ -173,3 +173,11 @@ def test_a_census_is_the_ids_of_the_living(kernel: Kernel) -> None:
 
     assert census(kernel.loaded).tolist() == [3, 1 << 60]
     assert census(kernel.loaded).tolist() == []
+
+
+def test_a_connection_that_one_look_at_many_skips_is_found_by_the_second(kernel: Kernel) -> None:
+    """The kernel resumes by position, so that who ends between two reads hides another."""
+    many = np.arange(1, 5_000, dtype="u8")
+    kernel.answers = [np.delete(many, 4_096).tobytes(), np.delete(many, 17).tobytes()]
+
+    assert np.array_equal(census(kernel.loaded), many)

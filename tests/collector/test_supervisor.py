@@ -295,51 +295,88 @@ def test_what_storage_refuses_is_told(
 
 
 class Programs:
-    """What the programs count: finals lost in the one shard."""
+    """A supervisor whose programs count what they are told, and find ``alive`` alive."""
 
-    def __init__(self) -> None:
-        """None yet."""
-        self.lost_finals = 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing was counted, and nobody lives."""
+        self.counts: dict[str, int] = {}
+        self.alive = np.zeros(0, "u8")
+        monkeypatch.setattr(supervisor, "sweep", lambda _: 0)
+        monkeypatch.setattr(supervisor, "census", lambda _: self.alive)
+        (channel, self._writer), (orders, self._worker) = Channel.pair(), Channel.pair()
+        self._ended = os.eventfd(0)
+        self._made = supervisor.Supervisor(
+            supervisor.Writer(Child("writer", 0, self._ended), channel, []),
+            interval_us=1,
+            watch=lambda _: None,
+            orders=[orders],
+            loaded=cast("Any", "programs"),
+        )
+        self._made._counters = cast("Any", self)
+        self._ends = (channel, orders, self._writer, self._worker)
 
-    def total(self, name: str, shard: int | None = None) -> int:
-        """Of everything but ``lost_finals`` nothing."""
-        return self.lost_finals if name == "lost_finals" else 0
+    def total(self, name: str) -> int:
+        """A counter of theirs."""
+        return self.counts.get(name, 0)
 
     def missed(self) -> int:
         """No run."""
         return 0
 
+    def snapshot(self, *, last: bool = False, **counts: int) -> tuple[list[int] | None, int]:
+        """With these counts: who lives, if the worker is told, and the ends that went unseen."""
+        self.counts |= counts
+        self._writer.send({"meters": dict.fromkeys(METERS, 0), "rows": 0, "bytes": 0})
+        self._made.snapshot(merged=0, last=last)
+        order, arrays = self._worker.receive()
+        told, _ = self._writer.receive()
+        living = arrays["live"].view("u8").tolist() if order["census_ns"] else None
+        return living, told["meters"]["lost_finals"]
+
+    def close(self) -> None:
+        """All channels."""
+        for end in self._ends:
+            end.close()
+        os.close(self._ended)
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Programs]:
+    """Of one shard."""
+    made = Programs(monkeypatch)
+    yield made
+    made.close()
+
 
 def test_a_census_is_taken_now_and_then_and_after_a_lost_final_and_at_the_end(
-    monkeypatch: pytest.MonkeyPatch,
+    programs: Programs,
 ) -> None:
-    """The worker learns who lives, and how many of the others were counted already."""
-    alive = np.array([7], "u8")
-    monkeypatch.setattr(supervisor, "sweep", lambda _: 0)
-    monkeypatch.setattr(supervisor, "census", lambda _: alive)
-    channel, writer = Channel.pair()
-    orders, worker = Channel.pair()
-    ended = os.eventfd(0)
-    made = supervisor.Supervisor(
-        supervisor.Writer(Child("writer", 0, ended), channel, []),
-        interval_us=1,
-        watch=lambda _: None,
-        orders=[orders],
-        loaded=cast("Any", "programs"),
-    )
-    made._counters = programs = cast("Any", Programs())
-    meters = dict.fromkeys(METERS, 0)
-    taken = []
-    for lost, last in ((0, False), (2, False), (2, False), (3, False), (3, True)):
-        programs.lost_finals = lost
-        writer.send({"meters": meters, "rows": 0, "bytes": 0})
-        made.snapshot(merged=0, last=last)
-        order, arrays = worker.receive()
-        taken.append((order["census_ns"] > 0, order["lost_finals"], len(arrays)))
-    assert taken == [(True, 0, 1), (False, 0, 0), (True, 2, 1), (False, 0, 0), (True, 1, 1)]
-    for end in (channel, writer, orders, worker):
-        end.close()
-    os.close(ended)
+    """The worker learns who lives."""
+    programs.alive = np.array([7], "u8")
+
+    assert programs.snapshot() == ([7], 0)
+    assert programs.snapshot(lost_finals=2) == (None, 2)
+    assert programs.snapshot() == ([7], 0)
+    assert programs.snapshot(lost_finals=3) == (None, 1)
+    assert programs.snapshot(last=True) == ([7], 0)
+
+
+def test_who_neither_lives_nor_was_seen_to_end_has_ended_unseen(programs: Programs) -> None:
+    """It is counted once, also if it never had a row; and so are finals that were lost."""
+    programs.alive = np.array([7, 9], "u8")
+
+    assert programs.snapshot(last=True, opened=10, ended=5)[1] == 3
+    assert programs.snapshot(last=True, opened=11, ended=6)[1] == 0
+    assert programs.snapshot(last=True, opened=12, ended=6, lost_finals=4)[1] == 4 + 1
+
+
+def test_who_comes_and_goes_during_a_census_is_not_taken_for_gone(programs: Programs) -> None:
+    """It may be among the living and among the ended; what is lacking comes with the next one."""
+    programs.alive = np.array([7, 9], "u8")
+
+    assert programs.snapshot(last=True, opened=10, ended=9)[1] == 0
+    programs.alive = programs.alive[:0]
+    assert programs.snapshot(last=True, opened=10, ended=9)[1] == 1
 
 
 def test_signals_are_given_back() -> None:

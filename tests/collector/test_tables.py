@@ -304,18 +304,9 @@ def test_a_census_closes_whose_final_batch_was_lost() -> None:
     assert connections["closed_us"].tolist() == [99]
     assert connections["flags"].tolist() == [0]
     assert shard.meters() | {"batches": 0} == {
-        "connections": 2, "batches": 0, "ops": 0, "late": 0, "lost_finals": 1
+        "connections": 2, "batches": 0, "ops": 0, "late": 0
     }  # fmt: skip
     assert shard.close_missing(np.array([1], "u8"), before_ns=20, now_us=99) == 0
-
-
-def test_a_final_batch_that_the_programs_counted_as_lost_is_not_counted_again() -> None:
-    """Only the ends that they did not see themselves."""
-    shard = tables()
-    for id_ in range(3):
-        shard.apply(batch(id_, ts=10), OFFSET_NS)
-    assert shard.close_missing(np.zeros(0, "u8"), before_ns=20, now_us=99, counted=2) == 3
-    assert shard.meters()["lost_finals"] == 1
 
 
 def test_meters_are_amounts_since_the_last_call() -> None:
@@ -323,7 +314,7 @@ def test_meters_are_amounts_since_the_last_call() -> None:
     shard = tables()
     shard.apply(joined(batch(0, perf=1, path=2), batch(1, perf=1)), OFFSET_NS)
 
-    amounts = {"connections": 2, "batches": 2, "ops": 3, "late": 0, "lost_finals": 0}
+    amounts = {"connections": 2, "batches": 2, "ops": 3, "late": 0}
     assert shard.meters() == amounts
     assert shard.meters() == dict.fromkeys(amounts, 0) | {"connections": 2}
 

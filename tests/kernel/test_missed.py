@@ -95,6 +95,24 @@ def test_connections_whose_end_no_hook_saw_are_closed_and_counted(
         assert database.latest(cookie(idle))["closed_us"] is None
 
 
+def test_ends_that_no_hook_saw_are_counted_also_where_no_row_was(
+    lossless: Net, tmp_path: Path
+) -> None:
+    """Most of these come and go between two sweeps: nobody ever heard of them but the count."""
+    program, address, rounds = "tests.kernel.skipping_ends", lossless.server.v4, 40
+    with collecting(tmp_path, "--source", "bpf", program=program) as collector:
+        database = collector.database
+        with listen(lossless.server, address) as listener:
+            for _ in range(rounds):
+                with connect(lossless.client, address, listener.getsockname()[1]):
+                    listener.accept()[0].close()
+        until("the last snapshot", lambda: collector.stop() == 0)
+    assert database.value("SELECT sum(lost_finals) FROM snapshot") == 2 * rounds
+    rows = database.ask("SELECT close_reason FROM connection WHERE closed_us IS NOT NULL")
+    assert {row["close_reason"] for row in rows} <= {"close not seen"}
+    assert len(rows) < 2 * rounds
+
+
 def test_listeners_count_handshakes_whose_end_went_unseen(
     net: Net, lossless: Net, tmp_path: Path
 ) -> None:

@@ -1,0 +1,79 @@
+"""What a running collector takes of its host: memory, kernel memory, descriptors, disk."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Generator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.processes import Running, output
+
+_OBJECT: Final = re.compile(r"^(map|prog)_id:\s*(\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Octets, but for ``descriptors``, which are all processes' together.
+
+    The processes' memory is proportional set size, which counts what they share once; ``maps`` is
+    that of the kernel maps that they or their programs hold, rings included, without the sockets'
+    own storage.
+    """
+
+    supervisor: int
+    writer: int
+    workers: int
+    maps: int
+    descriptors: int
+
+    @property
+    def processes(self) -> int:
+        """All of them together."""
+        return self.supervisor + self.writer + self.workers
+
+
+def footprint(process: Running) -> Footprint:
+    """Of a collector, as of now."""
+    sizes = {"supervisor": 0, "writer": 0, "workers": 0}
+    for pid in process.pids():
+        name = Path(f"/proc/{pid}/comm").read_text()
+        kind = "writer" if "writer" in name else "workers" if "worker" in name else "supervisor"
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        (kilobytes,) = re.findall(r"^Pss:\s*(\d+) kB$", rollup, re.MULTILINE)
+        sizes[kind] += int(kilobytes) * 1024
+    held = list(_descriptors(process))
+    return Footprint(**sizes, maps=_maps("\n".join(held)), descriptors=len(held))
+
+
+def database_octets(database: Path) -> int:
+    """The database's size with all that is committed, wherever it lies."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as base:
+        (pages,) = base.execute("PRAGMA page_count").fetchone()
+        (octets,) = base.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(octets)
+
+
+def _descriptors(process: Running) -> Generator[str]:
+    """What the kernel says of each of its descriptors."""
+    for pid in process.pids():
+        for descriptor in Path(f"/proc/{pid}/fdinfo").iterdir():
+            with suppress(FileNotFoundError):  # closed since
+                yield descriptor.read_text()
+
+
+def _maps(descriptors: str) -> int:
+    """Octets of the maps that are held by descriptor, or by a program that is."""
+    found = [(kind, int(number)) for kind, number in _OBJECT.findall(descriptors)]
+    held = {number for kind, number in found if kind == "map"}
+    for program in _listed("prog"):
+        if ("prog", program["id"]) in found:
+            held |= set(program.get("map_ids", ()))
+    return sum(int(m.get("bytes_memlock", 0)) for m in _listed("map") if m["id"] in held)
+
+
+def _listed(kind: str) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = json.loads(output(["bpftool", "-j", kind, "show"]) or "[]")
+    return listed

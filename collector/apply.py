@@ -92,6 +92,11 @@ class State:
         self.batch = grown(self.batch, rows)
         self.held = {i: grown(column, rows) for i, column in self.held.items()}
 
+    def pack(self, kept: Rows, rows: int) -> None:
+        """Keep these rows, as the first ones of ``rows``."""
+        self.batch = packed(self.batch, kept, rows)
+        self.held = {i: packed(column, kept, rows) for i, column in self.held.items()}
+
     def clear(self, rows: Rows) -> None:
         """Make rows empty again."""
         raw(self.batch)[rows] = np.zeros(1, raw(self.batch).dtype)
@@ -123,6 +128,13 @@ def grown(array: Array, rows: int) -> Array:
     larger = np.zeros((rows, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
+
+
+def packed(array: Array, kept: Rows, rows: int) -> Array:
+    """A copy of so many rows: those that are kept, and zeroed elements after them."""
+    smaller = np.zeros((rows, *array.shape[1:]), array.dtype)
+    raw(smaller)[: len(kept)] = raw(array)[kept]
+    return smaller
 
 
 @cache

@@ -43,6 +43,10 @@ class Index:
         self._ids = np.insert(self._ids, place, ids[order])
         self._rows = np.insert(self._rows, place, rows[order])
 
+    def move(self, places: Rows) -> None:
+        """Row ``r`` of every id is ``places[r]`` from now on."""
+        self._rows = places[self._rows]
+
     def forget(self, ids: Ids) -> None:
         """Make ids that are all different and known unknown."""
         place = np.searchsorted(self._ids, ids)

@@ -9,7 +9,16 @@ import numpy.typing as npt
 from bpf.catalogue import stored_in
 from bpf.record import CONNECTION, Dtype, Flag, new_bit, sample_dtype
 from bpf.variable import REFERRED, Group, Kind, Table, Variable
-from collector.apply import State, blank_unknown, catalogue_layout, grown, merge, raw, raw_field
+from collector.apply import (
+    State,
+    blank_unknown,
+    catalogue_layout,
+    grown,
+    merge,
+    packed,
+    raw,
+    raw_field,
+)
 from collector.index import Index
 from collector.ring import Batches
 
@@ -18,6 +27,7 @@ Rows = npt.NDArray[np.intp]
 
 _CHUNK: Final = 4_096  # batches merged at once: few enough to stay in the cache
 _ROWS_MIN: Final = 1_024
+_ROOMY_TAKES: Final = 30  # in a row with three quarters of the room unused: it is given back then
 _FINAL: Final = np.uint32(Flag.FINAL.value)
 _LASTING: Final = np.uint32(~Flag.SWEPT.value & 0xFFFF_FFFF)  # SWEPT is true of one batch only
 
@@ -69,6 +79,7 @@ class Tables:
         self._connection_taken = np.zeros(_ROWS_MIN, CONNECTION)
         self._spare: Rows = np.arange(_ROWS_MIN)
         self._leaving: Rows = np.zeros(0, np.intp)  # closed as of the last take
+        self._roomy_takes = 0
         self._amounts = dict.fromkeys(("batches", "ops", "late"), 0)
 
     def apply(self, batches: Batches, wall_offset_ns: int) -> None:
@@ -106,6 +117,7 @@ class Tables:
         self._free(self._leaving)
         self._leaving = changed[self._rows["closed_us"][changed] != 0]
         self._rows["leaving"][self._leaving] = True
+        self._give_room_back()
         return connections, samples
 
     def close_missing(self, live_ids: Array, before_ns: int, now_us: int) -> int:
@@ -124,7 +136,7 @@ class Tables:
 
     @property
     def rows_allocated(self) -> int:
-        """How many connections there is room for without growing."""
+        """How many connections there is room for now."""
         return len(self._rows)
 
     def meters(self) -> dict[str, int]:
@@ -154,6 +166,28 @@ class Tables:
         self._rows = grown(self._rows, rows)
         self._batch_taken = grown(self._batch_taken, rows)
         self._connection_taken = grown(self._connection_taken, rows)
+
+    def _give_room_back(self) -> None:
+        """After a crowd has gone for good."""
+        used = len(self._rows) - len(self._spare)
+        is_roomy = len(self._rows) > max(_ROWS_MIN, 4 * used)
+        self._roomy_takes = self._roomy_takes + 1 if is_roomy else 0
+        if self._roomy_takes == _ROOMY_TAKES:
+            self._roomy_takes = 0
+            self._pack(max(_ROWS_MIN, 2 * used))
+
+    def _pack(self, rows: int) -> None:
+        """Move the rows in use to the front of so many."""
+        kept = np.flatnonzero(self._rows["used"])
+        places = np.full(len(self._rows), -1)
+        places[kept] = np.arange(len(kept))
+        self._index.move(places)
+        self._leaving = places[self._leaving]
+        self._spare = np.arange(len(kept), rows)
+        self._state.pack(kept, rows)
+        self._rows = packed(self._rows, kept, rows)
+        self._batch_taken = packed(self._batch_taken, kept, rows)
+        self._connection_taken = packed(self._connection_taken, kept, rows)
 
     def _close_finals(self, rows: Rows, wall_offset_ns: int) -> None:
         """Date the close of connections whose final batch has just come."""

@@ -332,6 +332,35 @@ def test_tables_grow() -> None:
     assert set(sizes((connections, samples)).values()) == {3_000}
 
 
+def test_room_is_given_back_when_a_crowd_has_gone() -> None:
+    """A quarter of it in use is enough to keep it; who stayed is still the same, and goes on."""
+    shard = tables()
+    stays = (7, 2_500)
+    crowd = joined(*(batch(id_, perf=id_, tune=3) for id_ in range(5_000)))
+    shard.apply(crowd, OFFSET_NS)
+    connections, _ = shard.take()
+    names = dict(zip(connections["identity"]["cookie"], connections["connect_index"], strict=True))
+    gone = np.ones(5_000, bool)
+    gone[list(stays)] = False
+    final = crowd.copy()
+    final["head"]["flags"], final["head"]["sent"] = Flag.FINAL, 2
+    shard.apply(final[gone], OFFSET_NS)
+    takes = 0
+    while shard.rows_allocated > 1_024:
+        assert takes < 40, "it waits, but not for ever"
+        shard.take()
+        takes += 1
+    assert takes > 10, "the crowd might have come back"
+    assert sizes(shard.take()) == {}
+    shard.apply(joined(*(batch(id_, sent=2, perf=9, tune=3) for id_ in (*stays, 9_999))), OFFSET_NS)
+    connections, samples = shard.take()
+
+    assert connections["identity"]["cookie"].tolist() == [7_000 + 9_999]
+    assert set(samples["connect_index"]) > {names[7_000 + id_] for id_ in stays}
+    assert sizes((connections, samples)) == {"connection": 1, "sample": 3, "event": 3, "setup": 1}
+    assert shard.close_missing(np.zeros(0, "u8"), before_ns=1 << 62, now_us=5) == 3
+
+
 def latest(shard: Tables, ticks: list[Batches]) -> dict[Any, bytes]:
     """What storage shows in the end, by cookie: the last of each connection and of its samples."""
     shown: dict[Any, bytes] = {}

@@ -15,7 +15,7 @@ from collector.ring import Batches
 Array = npt.NDArray[Any]
 
 COUNTERS: Final = np.dtype(
-    [("lost", "u8"), ("lost_finals", "u8"), ("untracked", "u8"), ("overflowed", "u8")]
+    [(n, "u8") for n in ("lost", "lost_finals", "untracked", "overflowed", "sampled_out")]
 )
 _SWEEPS_MAX: Final = 50
 _SWEEP_PAUSE_SECONDS: Final = 0.002

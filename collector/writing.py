@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bpf.errors import CollectorError, EstatsError, StorageError
-from bpf.meters import METERS, Run, Snapshot
+from bpf.meters import BUDGET_METERS, METERS, Run, Snapshot
 from bpf.record import CONNECTION, ENDPOINT, row_dtype
 from bpf.variable import Table
 from collector.channel import Array, Channel
@@ -86,7 +86,7 @@ def _gather(
     order: dict[str, Any], listeners: Mapping[str, Array], workers: Sequence[Channel]
 ) -> Snapshot:
     """One snapshot of every shard's part and the supervisor's: all of the same cut."""
-    meters = dict.fromkeys(METERS, 0) | order["meters"]
+    meters = dict.fromkeys(METERS.keys() - BUDGET_METERS, 0) | order["meters"]
     connections: list[Array] = []
     rows: dict[Table, list[Array]] = {}
     if listeners:

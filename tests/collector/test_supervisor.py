@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -295,51 +295,117 @@ def test_what_storage_refuses_is_told(
 
 
 class Programs:
-    """What the programs count: finals lost in the one shard."""
+    """What the programs count: finals lost in the one shard, and who was left out."""
 
     def __init__(self) -> None:
         """None yet."""
-        self.lost_finals = 0
+        self.counted = {"lost_finals": 0, "sampled_out": 0}
 
     def total(self, name: str, shard: int | None = None) -> int:
-        """Of everything but ``lost_finals`` nothing."""
-        return self.lost_finals if name == "lost_finals" else 0
+        """Of everything else nothing."""
+        return self.counted.get(name, 0)
 
     def missed(self) -> int:
         """No run."""
         return 0
 
 
-def test_a_census_is_taken_now_and_then_and_after_a_lost_final_and_at_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The worker learns who lives, and how many of the others were counted already."""
-    alive = np.array([7], "u8")
+@dataclass
+class Alone:
+    """A supervisor whose programs, worker and writer are the test."""
+
+    supervisor: supervisor.Supervisor
+    programs: Programs
+    writer: Channel
+    worker: Channel
+    progress: list[Progress]
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Alone]:
+    """One shard, and one connection that lives."""
     monkeypatch.setattr(supervisor, "sweep", lambda _: 0)
-    monkeypatch.setattr(supervisor, "census", lambda _: alive)
+    monkeypatch.setattr(supervisor, "census", lambda _: np.array([7], "u8"))
     channel, writer = Channel.pair()
     orders, worker = Channel.pair()
     ended = os.eventfd(0)
+    progress: list[Progress] = []
     made = supervisor.Supervisor(
         supervisor.Writer(Child("writer", 0, ended), channel, []),
-        interval_us=1,
-        watch=lambda _: None,
+        interval_us=1_000,
+        watch=progress.append,
         orders=[orders],
         loaded=cast("Any", "programs"),
     )
-    made._counters = programs = cast("Any", Programs())
-    meters = dict.fromkeys(METERS, 0)
-    taken = []
-    for lost, last in ((0, False), (2, False), (2, False), (3, False), (3, True)):
-        programs.lost_finals = lost
-        writer.send({"meters": meters, "rows": 0, "bytes": 0})
-        made.snapshot(merged=0, last=last)
-        order, arrays = worker.receive()
-        taken.append((order["census_ns"] > 0, order["lost_finals"], len(arrays)))
-    assert taken == [(True, 0, 1), (False, 0, 0), (True, 2, 1), (False, 0, 0), (True, 1, 1)]
+    programs = Programs()
+    made._counters = cast("Any", programs)
+    yield Alone(made, programs, writer, worker, progress)
     for end in (channel, writer, orders, worker):
         end.close()
     os.close(ended)
+
+
+def test_a_census_is_taken_now_and_then_and_after_a_lost_final_and_at_the_end(
+    alone: Alone,
+) -> None:
+    """The worker learns who lives, and how many of the others were counted already."""
+    meters = dict.fromkeys(METERS, 0)
+    taken = []
+    for lost, last in ((0, False), (2, False), (2, False), (3, False), (3, True)):
+        alone.programs.counted["lost_finals"] = lost
+        alone.writer.send({"meters": meters, "rows": 0, "bytes": 0})
+        alone.supervisor.snapshot(merged=0, last=last)
+        order, arrays = alone.worker.receive()
+        taken.append((order["census_ns"] > 0, order["lost_finals"], len(arrays)))
+    assert taken == [(True, 0, 1), (False, 0, 0), (True, 2, 1), (False, 0, 0), (True, 1, 1)]
+
+
+class Keeper:
+    """A budget that is told of a cut, and says what was in force."""
+
+    def __init__(self) -> None:
+        """Nothing was waited for yet."""
+        self.looked: list[int] = []
+
+    def settle(self, cut_ns: int, own_ns: int) -> dict[str, int]:
+        """So many ns, of a clock that moves."""
+        assert cut_ns > own_ns >= 0
+        return {"bpf_ns": 5, "flush_interval_us": 500_000, "sampled": 2}
+
+    def looks(self, until_ns: int) -> Iterator[int]:
+        """Two moments that are past."""
+        for moment in (1, 2):
+            yield moment
+            self.looked.append(moment)
+
+
+def test_the_meters_of_a_budget_go_to_the_writer_and_are_shown(alone: Alone) -> None:
+    """Who was left out since the last snapshot there, and in all here."""
+    made = alone.supervisor
+    made.overhead = cast("Any", Keeper())
+    for count in (3, 10):
+        alone.programs.counted["sampled_out"] = count
+        sent = {"bpf_ns": 5, "flush_interval_us": 500_000, "sampled": 2}
+        alone.writer.send({"meters": dict.fromkeys(METERS, 0) | sent, "rows": 0, "bytes": 0})
+        made.snapshot(merged=0, last=False)
+
+    told = [alone.writer.receive()[0]["meters"] for _ in range(2)]
+    assert [meters["sampled_out"] for meters in told] == [3, 7]
+    assert all(meters.items() >= sent.items() for meters in told)
+    spent = alone.progress[-1].overhead
+    assert spent is not None
+    assert (spent.flush_us, spent.sampled, spent.sampled_out) == (500_000, 2, 10)
+    assert spent.share is not None and spent.share > 0
+
+
+def test_a_look_is_waited_for_on_the_way_to_the_next_snapshot(alone: Alone) -> None:
+    """Each of its moments in turn."""
+    keeper = Keeper()
+    alone.supervisor.overhead = cast("Any", keeper)
+    stop = Stop()
+    alone.supervisor._wait(stop, time.monotonic_ns())
+    stop.close()
+    assert keeper.looked == [1, 2]
 
 
 def test_signals_are_given_back() -> None:

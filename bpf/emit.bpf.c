@@ -35,6 +35,19 @@ static __always_inline void estats_offered(struct tcp_sock *tp, struct estats_so
 	__sync_fetch_and_add(&s->sent, 1);
 }
 
+/* Between two batches of one connection. The look-up is paid for by who has a budget only. */
+static __always_inline u64 estats_flush_us(void)
+{
+#ifdef ESTATS_BUDGET
+	u32 zero = 0;
+	struct estats_settings *now = settings.lookup(&zero);
+
+	if (now && now->flush_us > ESTATS_FLUSH_US)
+		return now->flush_us;
+#endif
+	return ESTATS_FLUSH_US;
+}
+
 /* Whether the sweep should leave this socket for its next round. */
 static __always_inline bool estats_is_ring_busy(struct estats_socket *s)
 {

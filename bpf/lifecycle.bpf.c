@@ -13,6 +13,40 @@ static __always_inline void estats_own(struct estats_socket *s)
 	s->flags |= ESTATS_FLAG_OWNER;
 }
 
+/* Fibonacci hashing: cookies are consecutive. */
+static __always_inline u32 estats_hash(u64 id)
+{
+	return id * 11400714819323198485ULL >> 32;
+}
+
+/* Whether the budget has no room for a connection: by the highest bits of its hash, for the shard
+ * is told by the lowest. Who is tracked where one of four is, is so too where one of two is.
+ */
+static __always_inline bool estats_is_left_out(struct estats_socket *s)
+{
+#ifdef ESTATS_BUDGET
+	u32 zero = 0;
+	struct estats_settings *now = settings.lookup(&zero);
+
+	return now && (u64)estats_hash(s->id) >> (32 - now->sample_bits);
+#else
+	return false;
+#endif
+}
+
+/* It is wanted: the one moment at which it may be left out all the same, and is counted. */
+static __always_inline u8 estats_admit(struct estats_socket *s)
+{
+	struct estats_counters *c;
+
+	if (!estats_is_left_out(s))
+		return ESTATS_LIFE_LIVE;
+	c = estats_count(s->shard);
+	if (c)
+		__sync_fetch_and_add(&c->sampled_out, 1);
+	return ESTATS_LIFE_IGNORED;
+}
+
 /* Is it asked for at all? Asked again until the answer can be known: connect()
  * enters SYN_SENT before it picks a local port, and an accepted connection has
  * no owner before its first read. The answer is the same whoever asks first.
@@ -27,9 +61,9 @@ static __always_inline void estats_decide(struct tcp_sock *tp, struct estats_soc
 	if (!estats_wants_tuple(&who))
 		s->life = ESTATS_LIFE_IGNORED;
 	else if (!ESTATS_FILTERS_OWNER)
-		s->life = ESTATS_LIFE_LIVE;
+		s->life = estats_admit(s);
 	else if (s->flags & ESTATS_FLAG_OWNER)
-		s->life = estats_wants_owner(s->pid, s->comm) ? ESTATS_LIFE_LIVE :
+		s->life = estats_wants_owner(s->pid, s->comm) ? estats_admit(s) :
 								ESTATS_LIFE_IGNORED;
 }
 
@@ -61,12 +95,6 @@ static __always_inline void estats_decide_and_count(struct tcp_sock *tp, struct 
 	estats_count_opened(s);
 }
 
-/* The shard comes from the cookie by Fibonacci hashing: cookies are consecutive. */
-static __always_inline u16 estats_shard_of(u64 cookie)
-{
-	return ((u32)(cookie * 11400714819323198485ULL >> 32)) % ESTATS_SHARDS;
-}
-
 static __always_inline void estats_identify(struct sock *sk, struct estats_socket *s, u32 flags)
 {
 	u64 cookie = bpf_get_socket_cookie(sk);
@@ -76,7 +104,7 @@ static __always_inline void estats_identify(struct sock *sk, struct estats_socke
 	s->generation = generation;
 	/* Cookies made in an interrupt count down from 2^64: xor keeps those apart too. */
 	s->id = cookie ^ (u64)generation << 56;
-	s->shard = estats_shard_of(cookie);
+	s->shard = estats_hash(cookie) % ESTATS_SHARDS;
 	s->flags = flags;
 	s->start_ns = bpf_ktime_get_ns();
 	s->flushed_us = s->start_ns / 1000;	/* the first batch waits like any other */

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from bpf import kernel_tree, syscall
+from bpf import kernel_tree, namespaces, syscall
 from bpf.btf import Btf, Kind
 from bpf.drops import c_source as drops_source
 from bpf.errors import EnvironmentLacksError
@@ -56,7 +56,6 @@ _FINALS_MAX: Final = 8192
 _RETRANSMITTED_MAX: Final = 16384
 _LISTENERS_MAX: Final = 16384
 _REQUESTS_MAX: Final = 16384
-_CLONE_NEWNET: Final = 0x40000000
 _MAP_RINGBUF: Final = 27
 _PR_SET_PDEATHSIG: Final = 1
 _CLOCK_REALTIME_COARSE: Final = 5  # steps once a tick; Python has no name for it
@@ -66,7 +65,8 @@ _CLOCK_REALTIME_COARSE: Final = 5  # steps once a tick; Python has no name for i
 class Request:
     """What to load: chosen tables, number of shards, intervals in microseconds, filters.
 
-    RTT samples above ``rtt_threshold_us`` count as high (HighRTTm).
+    RTT samples above ``rtt_threshold_us`` count as high (HighRTTm). What is ``adjustable`` is set
+    while the programs run.
     """
 
     tables: tuple[Table, ...]
@@ -74,6 +74,7 @@ class Request:
     flush_us: int
     filters: Filters
     rtt_threshold_us: int = 100_000
+    adjustable: bool = False
 
 
 class ListenerFds(NamedTuple):
@@ -91,11 +92,14 @@ class Loaded:
     """What is in the kernel now, as file descriptors; closing all of them takes it out again.
 
     ``rings[(cpu, shard)]`` are BPF ring buffers of ``ring_bytes``. ``counters`` is an array map of
-    a struct estats_counters for each ``cpu * shards + shard``, fit for mmap. ``finals`` maps a
-    connection's id to a final batch that found no room. ``links`` hold the programs, of which
-    ``programs`` are those that the kernel may skip (``syscall.missed_runs``); ``sweep`` and
-    ``census`` are iterators for ``syscall.iterate``. ``listeners`` is None where their table is
-    masked out. ``unavailable`` maps a variable to the reason why this kernel has none.
+    a struct estats_counters for each ``cpu * shards + shard`` (``collector.kernel.COUNTERS``), fit
+    for mmap. ``finals`` maps a connection's id to a final batch that found no room. ``links`` hold
+    the programs, of which ``programs`` are those that the kernel runs by itself, at segments and
+    events; ``sweep`` and ``census`` are iterators for ``syscall.iterate``. ``listeners`` is None
+    where their table is masked out; ``settings``, where nothing is adjustable, else an array map
+    of one element: the flush interval in microseconds and how many of the highest bits of a new
+    connection's hash must be 0, each a u32. ``unavailable`` maps a variable to the reason why this
+    kernel has none.
     """
 
     rings: Mapping[tuple[int, int], int]
@@ -108,29 +112,27 @@ class Loaded:
     sweep: int
     census: int
     listeners: ListenerFds | None = None
+    settings: int | None = None
     unavailable: Mapping[str, str]
     seconds: float
 
     def close(self) -> None:
         """Let go of everything: the kernel unloads it."""
-        for fd in (
-            *self.links,
-            *self.programs,
-            self.sweep,
-            self.census,
-            *(self.listeners or ()),
-            *self.rings.values(),
-            self.counters,
-            self.finals,
-        ):
+        for fd in (*self._steering, *self.rings.values(), self.counters, self.finals):
             os.close(fd)
 
     def keep_shard(self, shard: int) -> None:
         """In a worker: close what it needs no more, so that it does not hold the programs."""
         others = [fd for (_, owner), fd in self.rings.items() if owner != shard]
-        ours = (*self.links, *self.programs, self.sweep, self.census, *(self.listeners or ()))
-        for fd in (*ours, *others):
+        for fd in (*self._steering, *others):
             os.close(fd)
+
+    @property
+    def _steering(self) -> tuple[int, ...]:
+        """What the supervisor alone needs."""
+        settings = () if self.settings is None else (self.settings,)
+        looks = (self.sweep, self.census, *(self.listeners or ()))
+        return (*self.links, *self.programs, *looks, *settings)
 
 
 def ring_bytes(rings: int) -> int:
@@ -228,6 +230,7 @@ def _load_here(request: Request) -> Loaded:
         "ESTATS_LISTENERS_MAX": _LISTENERS_MAX,
         "ESTATS_REQUESTS_MAX": _REQUESTS_MAX,
         "ESTATS_RTT_THRESHOLD_US": request.rtt_threshold_us,
+        **({"ESTATS_BUDGET": 1} if request.adjustable else {}),
         **{f"ESTATS_HOOK_{p.function}": btf.arguments_of(p.target) or 1 for p in probes},
     }
     module = _compile(btf, source(request.filters, btf), defines)
@@ -245,7 +248,8 @@ def _load_here(request: Request) -> Loaded:
         census=links.pop("on_census"),
         listeners=_listeners(module, links.pop("on_listeners", None)),
         links=tuple(links.values()),
-        programs=tuple(fd for p, fd in programs.items() if p.hook is Hook.TRACEPOINT),
+        settings=_map_fd(module, "settings") if request.adjustable else None,
+        programs=tuple(fd for p, fd in programs.items() if p.hook is not Hook.ITERATOR),
         unavailable=_unavailable(set(wanted) - set(probes)),
         seconds=time.monotonic() - started,
     )
@@ -385,43 +389,11 @@ def _load_program(module: Any, btf: Btf, probe: Probe) -> int:
 
 
 def _backfill(link: int) -> None:
-    """Meet the open connections of every network namespace.
-
-    The iterator sees the namespace of its opener, so this process visits each.
-    """
-    seen: set[int] = set()
-    for path in _namespaces():
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue  # its last process has gone
-        try:
-            inode = os.fstat(fd).st_ino
-            if inode not in seen:
-                seen.add(inode)
-                _setns(fd)
-                syscall.iterate(link)
-        except OSError:
-            continue  # not ours to enter: its connections appear with their next segment
-        finally:
-            os.close(fd)
+    """Meet the open connections of every network namespace."""
+    for _ in namespaces.visit():
+        with contextlib.suppress(OSError):
+            syscall.iterate(link)
     os.close(link)
-
-
-def _namespaces() -> list[str]:
-    """Every process's network namespace, and those that a mount alone keeps alive."""
-    held = [
-        line.split()[4]
-        for line in Path("/proc/self/mountinfo").read_text().splitlines()
-        if " - nsfs " in line
-    ]
-    processes = [f"/proc/{pid}/ns/net" for pid in os.listdir("/proc") if pid.isdigit()]
-    return ["/proc/self/ns/net", *processes, *held]
-
-
-def _setns(fd: int) -> None:
-    if ct.CDLL(None, use_errno=True).setns(fd, _CLONE_NEWNET) != 0:
-        raise OSError(ct.get_errno(), os.strerror(ct.get_errno()))
 
 
 def _hz() -> int:
@@ -447,6 +419,7 @@ def _send(channel: socket.socket, loaded: Loaded) -> None:
     ring_keys = list(loaded.rings)
     single = [loaded.counters, loaded.finals, loaded.sweep, loaded.census]
     single += loaded.listeners or ()
+    single += [] if loaded.settings is None else [loaded.settings]
     fds = [*single, *loaded.links, *loaded.programs, *(loaded.rings[key] for key in ring_keys)]
     facts = {
         "rings": ring_keys,
@@ -455,6 +428,7 @@ def _send(channel: socket.socket, loaded: Loaded) -> None:
         "links": len(loaded.links),
         "programs": len(loaded.programs),
         "listeners": loaded.listeners is not None,
+        "settings": loaded.settings is not None,
         "unavailable": dict(loaded.unavailable),
         "seconds": loaded.seconds,
         "fds": len(fds),
@@ -480,6 +454,7 @@ def _receive(channel: socket.socket) -> Loaded:
         fds += received
     counters, finals, sweep, census, *rest = fds
     listeners = ListenerFds(rest.pop(0), rest.pop(0)) if facts["listeners"] else None
+    settings = rest.pop(0) if facts["settings"] else None
     links, rest = rest[: facts["links"]], rest[facts["links"] :]
     programs, rings = rest[: facts["programs"]], rest[facts["programs"] :]
     return Loaded(
@@ -493,6 +468,7 @@ def _receive(channel: socket.socket) -> Loaded:
         sweep=sweep,
         census=census,
         listeners=listeners,
+        settings=settings,
         unavailable=facts["unavailable"],
         seconds=facts["seconds"],
     )

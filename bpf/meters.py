@@ -27,10 +27,17 @@ METERS: Final[Mapping[str, str]] = {
     "lag_us": "From the cut until all workers had drained up to it, in microseconds.",
     "missed": "Runs of a kernel program that were skipped, for an interrupt had found it running on"
     " that CPU; the next hook makes up for most.",
+    "bpf_ns": "Time in our kernel programs; what the hooks took is an estimate from a part of the"
+    " interval.",
+    "flush_interval_us": "The flush interval in force (a level).",
+    "sampled": "Of so many new connections one was tracked (a level; 1: all).",
+    "sampled_out": "New connections that were left out to keep to --max-overhead: no row at all.",
 }
 
+#: Meters of a run with a budget (``--max-overhead``): absent, and NULL, in the others.
+BUDGET_METERS: Final = frozenset({"bpf_ns", "flush_interval_us", "sampled", "sampled_out"})
 #: Meters that came after the first schema: NULL in the snapshots of before.
-LATER_METERS: Final = frozenset({"missed"})
+LATER_METERS: Final = frozenset({"missed"}) | BUDGET_METERS
 
 
 def _none_of(dtype: Dtype) -> Callable[[], npt.NDArray[Any]]:
@@ -44,7 +51,8 @@ class Snapshot:
     ``cut_ns`` is CLOCK_MONOTONIC, ``taken_us`` the same moment in UTC microseconds.
     ``connections`` has dtype ``record.CONNECTION``, ``samples`` ``record.sample_dtype`` of the
     tables that are collected, ``endpoints`` ``record.ENDPOINT`` and ``listeners``
-    ``record.LISTENER_ROW``. ``host[t]`` are values of a table without rows, by name.
+    ``record.LISTENER_ROW``. ``host[t]`` are values of a table without rows, by name. A meter that
+    is absent is unknown.
     """
 
     cut_ns: int

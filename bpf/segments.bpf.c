@@ -26,7 +26,7 @@ int on_tcp_probe(u64 *ctx)
 		s->seen.rqueue_max = estats_max(s->seen.rqueue_max,
 						estats_rqueue(tp, cb->end_seq - (cb->tcp_flags & 1)));
 	/* tcp_mstamp is the clock of the last event here: no clock is read for this. */
-	if (s->life == ESTATS_LIFE_LIVE && tp->tcp_mstamp - s->flushed_us >= ESTATS_FLUSH_US)
+	if (s->life == ESTATS_LIFE_LIVE && tp->tcp_mstamp - s->flushed_us >= estats_flush_us())
 		estats_send(tp, s, &s->seen, 0);
 	s->dirty = 1;	/* what this segment is about to change was not in the batch */
 	return 0;
@@ -372,7 +372,10 @@ int on_egress(struct __sk_buff *skb)
 	th = estats_parse(skb, &ip);
 	if (!tp || !th)
 		return 1;
-	estats_decide_and_count(tp, s);	/* the SYN: connect() has picked its port by now */
+	/* The SYN: connect() has picked its port by now, and who is left out waits for no answer. */
+	estats_decide_and_count(tp, s);
+	if (!estats_is_live(s))
+		return 1;
 	estats_note_past(s, tp);
 	s->seen.ip_tos_out = ip.tos;
 	s->seen.have |= ESTATS_HAVE_TOS_OUT;

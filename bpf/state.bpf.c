@@ -60,7 +60,7 @@ enum estats_life {
 	ESTATS_LIFE_NEW = 0,	/* memory just given by the storage map */
 	ESTATS_LIFE_PENDING,	/* not known yet whether it is wanted: nothing is sent */
 	ESTATS_LIFE_LIVE,
-	ESTATS_LIFE_IGNORED,	/* filtered out: every hook leaves at once */
+	ESTATS_LIFE_IGNORED,	/* filtered out, or left out: every hook leaves at once */
 	ESTATS_LIFE_CLOSED,	/* the final batch was offered */
 };
 
@@ -241,6 +241,7 @@ struct estats_counters {
 	u64 overflowed;		/* finals waiting in the overflow map, ever */
 	u64 opened;		/* connections to be told of, and how many of them were seen to */
 	u64 ended;		/* end: the rest live, or their end reached no hook */
+	u64 sampled_out;	/* connections that were left out to keep to a budget */
 };
 
 /* Segments that were sent again: whether as a tail loss probe. Old ones make room. */
@@ -259,6 +260,15 @@ BPF_F_TABLE("hash", u64, struct estats_batch, finals, ESTATS_FINALS_MAX, ESTATS_
 BPF_F_TABLE("lru_hash", struct estats_retransmitted, u8, retransmitted,
 	    ESTATS_RETRANSMITTED_MAX, 0);
 BPF_ARRAY(blank, struct estats_batch, 1);
+
+#ifdef ESTATS_BUDGET
+/* What user space sets while the programs run. All 0: as they were compiled. */
+struct estats_settings {
+	u32 flush_us;		/* between two batches of a connection, if it is longer than asked for */
+	u32 sample_bits;	/* of 2^n new connections one is tracked */
+};
+BPF_ARRAY(settings, struct estats_settings, 1);
+#endif
 
 /* A value that clang must have in a register here. Else it may choose between two
  * addresses and load once, and the verifier knows one kind of pointer for a load.

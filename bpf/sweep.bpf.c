@@ -31,6 +31,9 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
+	/* Counted by the next hook, which holds the lock: together they could count it twice. */
+	if (s->life == ESTATS_LIFE_PENDING && estats_is_left_out(s))
+		return 0;
 	estats_decide(tp, s);
 	if (s->life != ESTATS_LIFE_LIVE || !estats_has_news(tp, s))
 		return 0;

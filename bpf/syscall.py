@@ -17,7 +17,10 @@ from bpf.errors import EnvironmentLacksError
 _NUMBER: Final = {"x86_64": 321, "aarch64": 280}
 _ATTR_BYTES: Final = 144
 _LOG_BYTES: Final = 1 << 20
-_PROGRAM_INFO_BYTES: Final = 216  # struct bpf_prog_info up to its recursion_misses, the last 8
+_PROGRAM_INFO_BYTES: Final = 216  # struct bpf_prog_info up to its recursion_misses
+_RUN_TIME_NS: Final = 192  # offsets in it
+_RECURSION_MISSES: Final = 208
+_STATS_RUN_TIME: Final = 0
 _LICENSE: Final = ct.create_string_buffer(b"GPL")
 
 _libc = ct.CDLL(None, use_errno=True)
@@ -27,12 +30,14 @@ class Command(IntEnum):
     """Commands of bpf(2)."""
 
     MAP_LOOKUP_ELEM = 1
+    MAP_UPDATE_ELEM = 2
     MAP_DELETE_ELEM = 3
     MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
     OBJ_GET_INFO_BY_FD = 15
     RAW_TRACEPOINT_OPEN = 17
     LINK_CREATE = 28
+    ENABLE_STATS = 32
     ITER_CREATE = 33
 
 
@@ -167,11 +172,29 @@ def missed_runs(program: int) -> int:
 
     0 on a kernel before 5.12, which does not say.
     """
+    return _program_info(program, _RECURSION_MISSES)
+
+
+def run_time_ns(program: int) -> int:
+    """How long a program has run, in all the time that statistics were enabled."""
+    return _program_info(program, _RUN_TIME_NS)
+
+
+def _program_info(program: int, offset: int) -> int:
     info = ct.create_string_buffer(_PROGRAM_INFO_BYTES)
     attr = struct.pack("=IIQ", program, len(info), ct.addressof(info))
     _bpf(Command.OBJ_GET_INFO_BY_FD, attr)
-    missed: int = struct.unpack_from("=Q", info, _PROGRAM_INFO_BYTES - 8)[0]
-    return missed
+    value: int = struct.unpack_from("=Q", info, offset)[0]
+    return value
+
+
+def enable_statistics() -> int:
+    """Have the kernel time all BPF programs for as long as the descriptor is open.
+
+    It goes with its process, whatever ends that; the sysctl would stay. Raises OSError: EPERM
+    without CAP_SYS_ADMIN, which loading does not need.
+    """
+    return _bpf(Command.ENABLE_STATS, struct.pack("=I", _STATS_RUN_TIME))
 
 
 def take_elements(map_fd: int, key_bytes: int, value_bytes: int) -> list[tuple[bytes, bytes]]:
@@ -202,6 +225,13 @@ def take_elements(map_fd: int, key_bytes: int, value_bytes: int) -> list[tuple[b
                 raise
             continue
         elements.append((key.raw, value.raw))
+
+
+def set_element(map_fd: int, key: bytes, value: bytes) -> None:
+    """Set one element."""
+    buffers = [ct.create_string_buffer(part, len(part)) for part in (key, value)]
+    where = [ct.addressof(buffer) for buffer in buffers]
+    _bpf(Command.MAP_UPDATE_ELEM, struct.pack("=IxxxxQQQ", map_fd, *where, 0))
 
 
 def delete_element(map_fd: int, key: bytes) -> None:

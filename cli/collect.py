@@ -24,6 +24,7 @@ from collector.settings import SHARDS_MAX, Settings, table_names
 from collector.writing import Sink
 
 _SHARDS_DEFAULT_MAX: Final = 8
+_SHARE: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+) ?(?P<percent>%)?", re.ASCII)
 _BARE_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 
 HELP: Final = """Collect the statistics of all TCP connections into a database, until told to stop.
@@ -36,6 +37,7 @@ Examples:
   estats collect --db flows.db
   estats collect --dport 443 --net 10.0.0.0/8 --duration 10m
   estats collect --tables perf,path --interval 5s
+  estats collect --max-overhead 2%
   estats collect --source diag              without root: fewer variables
   estats collect --record rings.estats      and later, also elsewhere:
   estats collect --replay rings.estats --db again.db
@@ -82,6 +84,16 @@ Threshold = Annotated[
         "--rtt-threshold",
         metavar="TIME",
         help="RTT samples above it count in HighRTTm, others in NormalRTTm.",
+    ),
+]
+Overhead = Annotated[
+    str | None,
+    typer.Option(
+        "--max-overhead",
+        metavar="SHARE",
+        help="Of one CPU, for the kernel programs: 2% or 0.02. Above it busy connections send less"
+        " often; then some new connections are left out, and counted [no limit].",
+        show_default=False,
     ),
 ]
 Port = Annotated[
@@ -145,6 +157,7 @@ def collect(  # noqa: PLR0913  (one for each option)
     shards: Shards = None,
     group: Group = None,
     rtt_threshold: Threshold = "100ms",
+    max_overhead: Overhead = None,
     record: Record = None,
     replay: Replay = None,
 ) -> None:
@@ -160,6 +173,7 @@ def collect(  # noqa: PLR0913  (one for each option)
         flush_us=_length(flush_interval, "--flush-interval"),
         duration_us=None if duration is None else _length(duration, "--duration"),
         rtt_threshold_us=_length(rtt_threshold, "--rtt-threshold"),
+        max_overhead=None if max_overhead is None else _share_of_cpu(max_overhead),
         filters=Filters(
             ports=tuple(port or ()),
             sports=tuple(sport or ()),
@@ -197,6 +211,22 @@ def _length(text: str, option: str) -> int:
         return duration_us(f"{text}s" if _BARE_SECONDS.fullmatch(text) else text)
     except UsageError as e:
         raise UsageError(f"{option}: {e.message}", e.advice) from None
+
+
+def _share_of_cpu(text: str) -> float:
+    """``2%`` or ``0.02``; a bare number of 1 and more may be meant either way."""
+    found = _SHARE.fullmatch(text)
+    if not found:
+        raise UsageError(f"--max-overhead {text!r} is no share of a CPU", "write 2% or 0.02")
+    number = float(found["number"])
+    if found["percent"]:
+        return number / 100
+    if number >= 1:
+        raise UsageError(
+            f"--max-overhead {text}: are these per cent, or processors?",
+            f"write {text}% or, if so many whole CPUs may be taken, {number * 100:.0f}%",
+        )
+    return number
 
 
 def _group_id(name: str | None) -> int | None:

@@ -46,6 +46,9 @@ def losses(parts: Sequence[RunPart]) -> str:
         found.append(f"{_counted(lost['lost_finals'], 'final batch')} lost")
     if lost["untracked"]:
         found.append(f"{_counted(lost['untracked'], 'connection')} not tracked")
+    if left_out := sum(part.meters["sampled_out"] for part in parts):
+        left = f"{_counted(left_out, 'new connection')} left out to keep to --max-overhead"
+        found.append(left)
     if missed := sum(part.meters["missed"] for part in parts):
         found.append(f"{_counted(missed, 'run')} of hooks skipped")
     return ", ".join(found)

@@ -7,8 +7,9 @@ from typing import Final
 
 from cli.render import printable
 from cli.times import iso, now_us
-from collector.supervisor import Progress
+from collector.supervisor import Progress, Spent
 
+_COLUMNS: Final = 80
 _LOG_SECONDS: Final = 10.0  # between two log lines about progress
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -49,7 +50,8 @@ class StatusLine:
         if last is not None:
             self._log(
                 f"stopped ({reason}): {last.snapshots} snapshots, {last.rows} rows,"
-                f" {last.lost} batches lost, {size(last.database_bytes)} in {self._path}"
+                f" {last.lost} batches lost, {_left_out(last.overhead)}"
+                f"{size(last.database_bytes)} in {self._path}"
             )
 
     def _clear(self) -> None:
@@ -63,14 +65,38 @@ class StatusLine:
 
 
 def describe(progress: Progress) -> str:
-    """Connections, rate, losses, lag and size in one line of at most 80 columns."""
+    """Connections, rate, losses, overhead, lag and size in one line.
+
+    What does not fit into 80 columns is left out, from the end.
+    """
     seconds = max(progress.interval_us, 1) / 1e6
     merged = f" merged {progress.merged}" if progress.merged else ""
-    return (
-        f"{progress.connections} connections  {progress.interval_ops / seconds:.0f} ops/s"
-        f"  lost {progress.lost}{merged}  lag {progress.lag_us / 1000:.0f} ms"
-        f"  db {size(progress.database_bytes)}"
-    )
+    parts = [
+        f"{progress.connections} connections",
+        f"{progress.interval_ops / seconds:.0f} ops/s",
+        f"lost {progress.lost}{merged}",
+        *_overhead(progress.overhead),
+        f"lag {progress.lag_us / 1000:.0f} ms",
+        f"db {size(progress.database_bytes)}",
+    ]
+    while len(line := "  ".join(parts)) > _COLUMNS:
+        parts.pop()
+    return line
+
+
+def _overhead(spent: Spent | None) -> list[str]:
+    """The share of one CPU, and what is done to keep it small: flush interval, sampling."""
+    if spent is None:
+        return []
+    share = "?" if spent.share is None else f"{spent.share:.1%}"
+    sampling = f" 1/{spent.sampled}" if spent.sampled > 1 else ""
+    return [f"bpf {share} flush {spent.flush_us / 1000:.0f} ms{sampling}"]
+
+
+def _left_out(spent: Spent | None) -> str:
+    if spent is None or not spent.sampled_out:
+        return ""
+    return f"{spent.sampled_out} new connections left out to keep to --max-overhead, "
 
 
 def size(octets: int) -> str:

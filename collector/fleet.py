@@ -14,11 +14,13 @@ from bpf.loader import Loaded, Request, load
 from bpf.meters import Run
 from bpf.record import batch_dtype
 from bpf.variable import SAMPLED, Table
+from collector.budget import Budget
 from collector.channel import Channel
 from collector.diag import DiagSource
 from collector.diag_listeners import DiagListeners
 from collector.kernel import Counters, Overflow
 from collector.listeners import KernelListeners, Listeners, control
+from collector.overhead import Overhead
 from collector.recording import Recorder, Recording, ReplaySource
 from collector.ring import Ring, RingSource
 from collector.settings import Settings
@@ -67,6 +69,7 @@ def collect(
             if supervisor.loaded is None:
                 settings = replace(settings, shards=1)
             run = _run(settings, supervisor.loaded, version)
+        supervisor.overhead = _overhead(settings, supervisor.loaded, watch)
         _start_workers(supervisor, settings, run, recording)
         watch.say(f"collecting by {run.source}, {run.shards} worker(s)")
         if recording:
@@ -78,6 +81,8 @@ def collect(
         supervisor.abandon()
         raise
     finally:
+        if supervisor.overhead:
+            supervisor.overhead.close()
         if supervisor.loaded:
             supervisor.loaded.close()
         stop.close()
@@ -94,6 +99,7 @@ def _load(settings: Settings, source: Source, watch: Watch) -> Loaded | None:
         flush_us=settings.flush_us,
         filters=settings.filters,
         rtt_threshold_us=settings.rtt_threshold_us,
+        adjustable=settings.max_overhead is not None,
     )
     try:
         loaded = load(request)
@@ -104,6 +110,18 @@ def _load(settings: Settings, source: Source, watch: Watch) -> Loaded | None:
         return None
     watch.say(f"kernel programs loaded in {loaded.seconds:.1f} s")
     return loaded
+
+
+def _overhead(settings: Settings, loaded: Loaded | None, watch: Watch) -> Overhead | None:
+    """Who keeps to the budget, where there is one and there are programs to pay for."""
+    if settings.max_overhead is None:
+        return None
+    if loaded is None:
+        watch.say("--max-overhead does not apply: inet_diag runs no programs in the kernel")
+        return None
+    # At twice the interval the sweep has always come first: no longer one saves more.
+    longest_us = max(settings.flush_us, 2 * settings.interval_us)
+    return Overhead(loaded, Budget(settings.max_overhead, settings.flush_us, longest_us))
 
 
 def _run(settings: Settings, loaded: Loaded | None, version: str) -> Run:
@@ -118,7 +136,7 @@ def _run(settings: Settings, loaded: Loaded | None, version: str) -> Run:
         flush_us=settings.flush_us,
         shards=settings.shards,
         tables=tuple(table.value for table in settings.tables),
-        filters=json.dumps(settings.filters.as_dict()),
+        filters=json.dumps(settings.asked()),
         unavailable=loaded.unavailable if loaded else unavailable(settings.tables),
     )
 

@@ -15,7 +15,18 @@ from collector.ring import Batches
 Array = npt.NDArray[Any]
 
 COUNTERS: Final = np.dtype(
-    [(name, "u8") for name in ("lost", "lost_finals", "untracked", "overflowed", "opened", "ended")]
+    [
+        (name, "u8")
+        for name in (
+            "lost",
+            "lost_finals",
+            "untracked",
+            "overflowed",
+            "opened",
+            "ended",
+            "sampled_out",
+        )
+    ]
 )
 _SWEEPS_MAX: Final = 50
 _SWEEP_PAUSE_SECONDS: Final = 0.002

@@ -1,5 +1,6 @@
 """What a run is asked to do: frozen, with its limits."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,8 @@ class Settings:
 
     ``interval_us`` between two snapshots; ``flush_us`` the least time between two batches of a
     connection, in microseconds. ``duration_us`` None: until told to stop. RTT samples
-    above ``rtt_threshold_us`` count as high. ``record`` and
+    above ``rtt_threshold_us`` count as high. ``max_overhead`` is the share of one CPU that the
+    kernel programs may take; None: whatever they take. ``record`` and
     ``replay`` are paths of recordings, to write and to read.
     """
 
@@ -29,6 +31,7 @@ class Settings:
     flush_us: int = 250_000
     duration_us: int | None = None
     rtt_threshold_us: int = 100_000
+    max_overhead: float | None = None
     filters: Filters = field(default_factory=Filters)
     record: Path | None = None
     replay: Path | None = None
@@ -37,6 +40,11 @@ class Settings:
         """Raises UsageError for what no run can be."""
         if self.record and self.replay:
             raise UsageError("a replay is not recorded", "copy the recording instead")
+        if self.replay and self.max_overhead is not None:
+            raise UsageError(
+                "a replay runs no kernel programs, so --max-overhead means nothing",
+                "leave it out, or give it to the run that is recorded",
+            )
         if not self.tables:
             raise UsageError("no table is chosen", "name one of " + ", ".join(table_names()))
         if not 1 <= self.shards <= SHARDS_MAX:
@@ -47,6 +55,16 @@ class Settings:
             raise UsageError(f"--flush-interval is shorter than {FLUSH_US_MIN} microseconds")
         if self.duration_us is not None and self.duration_us <= 0:
             raise UsageError("--duration is not longer than nothing")
+        if self.max_overhead is not None and not 0 < self.max_overhead < math.inf:
+            raise UsageError(
+                f"--max-overhead {self.max_overhead} is no share of a CPU above 0",
+                "write 2% or 0.02; without the option there is no limit",
+            )
+
+    def asked(self) -> dict[str, list[str]]:
+        """Which connections were asked for, for the ``run`` row: filters, and the budget."""
+        budget = {} if self.max_overhead is None else {"max_overhead": [str(self.max_overhead)]}
+        return self.filters.as_dict() | budget
 
 
 def table_names() -> list[str]:

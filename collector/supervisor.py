@@ -16,6 +16,7 @@ from bpf.variable import Table
 from collector.channel import Array, Channel
 from collector.kernel import Counters, census, sweep
 from collector.listeners import Listeners, ListenerSource
+from collector.overhead import Overhead
 from collector.processes import Child, spawn
 from collector.recording import Cut, Recorder, Recording
 from collector.writing import Prepare, run_writer
@@ -25,8 +26,24 @@ _CENSUS_NS: Final = 10_000_000_000  # until an end that no hook saw is looked fo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the programs took of one CPU, None if nobody looked yet, and what a budget did.
+
+    Of ``sampled`` new connections one is tracked; ``sampled_out`` is how many were not, ever.
+    """
+
+    share: float | None
+    flush_us: int
+    sampled: int
+    sampled_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a status line shows after each snapshot; counts but ``connections`` are sums."""
+    """What a status line shows after each snapshot; counts but ``connections`` are sums.
+
+    ``overhead`` is None without a budget.
+    """
 
     connections: int
     ops: int
@@ -39,6 +56,7 @@ class Progress:
     database_bytes: int
     interval_us: int
     interval_ops: int
+    overhead: Spent | None = None
 
 
 class Stop:
@@ -130,8 +148,9 @@ class Supervisor:
     """Ticks, while workers and writer run.
 
     ``loaded`` is None where no programs are, ``recorder`` where nothing is recorded; ``listeners``
-    where their table is masked out, and ``listening`` where they cannot be seen. ``host`` are
-    values of the host's own tables, by variable, that the next snapshot takes along.
+    where their table is masked out, and ``listening`` where they cannot be seen; ``overhead``
+    where there is no budget. ``host`` are values of the host's own tables, by variable, that the
+    next snapshot takes along.
     """
 
     writer: Writer
@@ -143,6 +162,7 @@ class Supervisor:
     recorder: Recorder | None = None
     listening: ListenerSource | None = None
     listeners: Listeners | None = None
+    overhead: Overhead | None = None
     host: dict[Table, Mapping[str, int]] = field(default_factory=dict[Table, Mapping[str, int]])
     _replaying: bool = False
     _counters: Counters | None = None
@@ -182,7 +202,7 @@ class Supervisor:
             due += interval_ns
             merged = max(0, (time.monotonic_ns() - due) // interval_ns)
             due += merged * interval_ns
-            self._sleep(stop, due if end is None else min(due, end))
+            self._wait(stop, due if end is None else min(due, end))
 
     def replay(self, recording: Recording, stop: Stop) -> str:
         """The cuts of a recording, as fast as they can be applied."""
@@ -202,16 +222,20 @@ class Supervisor:
         """One consistent cut through all shards, now."""
         meters = {"merged": merged}
         living = None
+        began_ns = time.thread_time_ns()
         if self.loaded is not None:
             if last or time.monotonic_ns() >= self._census_due_ns:
                 living = self._count_living(self.loaded)
             sweep(self.loaded)
         listening = self.listening.look() if self.listening else None
+        own_ns = time.thread_time_ns() - began_ns
         cut = Cut(time.monotonic_ns(), time.time_ns() // 1_000)
         if self.loaded is not None:
             meters |= self._counted_since()
             if meters["lost_finals"]:
                 self._census_due_ns = 0
+        if self.overhead:
+            meters |= self.overhead.settle(cut.cut_ns, own_ns)
         self._snapshot_at(cut, meters, last=last, living=living, listening=listening)
         if self.recorder:
             if listening is not None:
@@ -317,8 +341,18 @@ class Supervisor:
                 database_bytes=answer["bytes"],
                 interval_us=interval_us,
                 interval_ops=meters["ops"],
+                overhead=self._spent(meters, interval_us) if self.overhead else None,
                 **self._sums,
             )
+        )
+
+    def _spent(self, meters: Mapping[str, int], interval_us: int) -> Spent:
+        share = meters["bpf_ns"] / (interval_us * 1_000) if "bpf_ns" in meters else None
+        return Spent(
+            share=share,
+            flush_us=meters["flush_interval_us"],
+            sampled=meters["sampled"],
+            sampled_out=self._counted["sampled_out"],
         )
 
     def _count_living(self, loaded: Loaded) -> _Living:
@@ -338,7 +372,9 @@ class Supervisor:
     def _counted_since(self) -> dict[str, int]:
         """What the programs counted since the last snapshot."""
         assert self._counters is not None, "counters are the programs'"
-        names = ("lost", "lost_finals", "untracked")
+        names = ["lost", "lost_finals", "untracked"]
+        if self.overhead:
+            names.append("sampled_out")
         totals = {name: self._counters.total(name) for name in names}
         totals["lost_finals"] += self._unseen
         totals["missed"] = self._counters.missed()
@@ -346,8 +382,15 @@ class Supervisor:
         self._counted = totals
         return amounts
 
+    def _wait(self, stop: Stop, until_ns: int) -> None:
+        """Until the next tick, with a look on the way at what the programs cost."""
+        if self.overhead:
+            for moment_ns in self.overhead.looks(until_ns):
+                self._sleep(stop, moment_ns)
+        self._sleep(stop, until_ns)
+
     def _sleep(self, stop: Stop, until_ns: int) -> None:
-        """Until the next tick, a signal, or the death of a child."""
+        """Until a time, a signal, or the death of a child."""
         seconds = max(0.0, (until_ns - time.monotonic_ns()) / 1e9)
         if stop.reason is not None:
             return

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bpf.errors import CollectorError, EstatsError, StorageError
-from bpf.meters import METERS, Run, Snapshot
+from bpf.meters import BUDGET_METERS, METERS, Run, Snapshot
 from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW, Dtype, sample_dtype
 from bpf.variable import Table
 from collector.channel import Array, Channel
@@ -90,7 +90,7 @@ def _gather(
     dtype: Dtype,
 ) -> Snapshot:
     """One snapshot of every shard's part and the supervisor's: all of the same cut."""
-    meters = dict.fromkeys(METERS, 0) | order["meters"]
+    meters = dict.fromkeys(METERS.keys() - BUDGET_METERS, 0) | order["meters"]
     connections, samples = list[bytes](), list[bytes]()
     for worker in workers:
         part, arrays = worker.receive()

@@ -85,7 +85,7 @@ class Writer:
                 run_id=self._run_id,
                 taken_us=snapshot.taken_us,
                 interval_us=snapshot.interval_us,
-                **{name: snapshot.meters[name] for name in METERS},
+                **{name: snapshot.meters.get(name) for name in METERS},
             )
             _insert(
                 database,
@@ -184,7 +184,7 @@ class Writer:
         return largest or 0
 
 
-def _insert_one(database: sqlite3.Connection, table: str, **values: int | str) -> int:
+def _insert_one(database: sqlite3.Connection, table: str, **values: int | str | None) -> int:
     """Insert a row and return its key."""
     cursor = database.execute(_statement(table, tuple(values), 1), tuple(values.values()))
     assert cursor.lastrowid is not None, "an insert makes a row"

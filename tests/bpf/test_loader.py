@@ -88,7 +88,7 @@ class Files:
         """A descriptor of the file of this number."""
         return os.open(self._folder / str(number), os.O_CREAT | os.O_RDWR, 0o600)
 
-    def loaded(self, rings: int, *, listeners: bool = True) -> Loaded:
+    def loaded(self, rings: int, *, listeners: bool = True, settings: bool = True) -> Loaded:
         """As if so many rings were in the kernel, each descriptor with a number of its own."""
         return Loaded(
             rings={(cpu, 1): self.open(100 + cpu) for cpu in range(rings)},
@@ -99,6 +99,7 @@ class Files:
             sweep=self.open(3),
             census=self.open(4),
             listeners=ListenerFds(self.open(8), self.open(9)) if listeners else None,
+            settings=self.open(10) if settings else None,
             links=(self.open(5), self.open(6)),
             programs=(self.open(7),),
             unavailable={"CERcvd": "this kernel has none"},
@@ -124,13 +125,14 @@ def replaced(monkeypatch: pytest.MonkeyPatch, load_here: Callable[[Request], Loa
     monkeypatch.setattr(loader, "_load_here", load_here)
 
 
+@pytest.mark.parametrize("settings", [True, False])
 @pytest.mark.parametrize("listeners", [True, False])
 @pytest.mark.parametrize("rings", [1, 119, 120, 121, 122, 300])
 def test_each_descriptor_arrives_in_its_place(
-    monkeypatch: pytest.MonkeyPatch, files: Files, rings: int, listeners: bool
+    monkeypatch: pytest.MonkeyPatch, files: Files, rings: int, listeners: bool, settings: bool
 ) -> None:
     """However many messages they take; the facts beside them are those of the child."""
-    replaced(monkeypatch, lambda _: files.loaded(rings, listeners=listeners))
+    replaced(monkeypatch, lambda _: files.loaded(rings, listeners=listeners, settings=settings))
 
     loaded = load(REQUEST)
 
@@ -138,6 +140,7 @@ def test_each_descriptor_arrives_in_its_place(
     rest = (loaded.sweep, loaded.census, *loaded.links, *loaded.programs)
     assert [files.number(fd) for fd in rest] == [3, 4, 5, 6, 7]
     assert [files.number(fd) for fd in loaded.listeners or ()] == [8, 9] * listeners
+    assert (loaded.settings and files.number(loaded.settings)) == (10 if settings else None)
     assert {key: files.number(fd) for key, fd in loaded.rings.items()} == {
         (cpu, 1): 100 + cpu for cpu in range(rings)
     }
@@ -156,7 +159,8 @@ def test_a_worker_keeps_only_its_shard(monkeypatch: pytest.MonkeyPatch, files: F
     loaded.keep_shard(1)
 
     ours = (*loaded.links, *loaded.programs, loaded.sweep, loaded.census)
-    for fd in (*ours, *(loaded.listeners or ())):
+    assert loaded.settings is not None
+    for fd in (*ours, *(loaded.listeners or ()), loaded.settings):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
     for fd in kept:

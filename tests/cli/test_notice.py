@@ -40,6 +40,7 @@ def _part(
         ({"lost": 5}, "5 batches lost"),
         ({"lost_finals": 2}, "0 lost, 2 final batches lost"),
         ({"untracked": 1}, "0 lost, 1 connection not tracked"),
+        ({"sampled_out": 7}, "0 lost, 7 new connections left out to keep to --max-overhead"),
     ],
 )
 def test_what_was_lost_is_told_in_words(meters: dict[str, int], words: str) -> None:

@@ -5,14 +5,14 @@ import io
 import re
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.status import StatusLine, describe, size
-from collector.supervisor import Progress
+from collector.supervisor import Progress, Spent
 
 QUIET = Progress(
     connections=23,
@@ -27,6 +27,7 @@ QUIET = Progress(
     interval_us=500_000,
     interval_ops=1150,
 )
+BUSY = Spent(share=9.999, flush_us=20_000_000, sampled=64, sampled_out=123_456)
 PATH = Path("flows.db")
 
 
@@ -67,6 +68,38 @@ def test_merged_ticks_are_shown_where_there_are_any() -> None:
     assert " merged 3 " in describe(dataclasses.replace(QUIET, merged=3))
 
 
+@pytest.mark.parametrize(
+    ("overhead", "words"),
+    [
+        (Spent(share=None, flush_us=250_000, sampled=1, sampled_out=0), "  bpf ? flush 250 ms  "),
+        (Spent(share=0.0187, flush_us=250_000, sampled=1, sampled_out=0), " 1.9% flush 250 ms  "),
+        (Spent(share=0.021, flush_us=2_000_000, sampled=4, sampled_out=9), " flush 2000 ms 1/4  "),
+    ],
+)
+def test_a_budget_is_shown_with_what_is_done_for_it(overhead: Spent, words: str) -> None:
+    """The share of one CPU, the flush interval, and how few of the new ones are tracked."""
+    assert words in describe(dataclasses.replace(QUIET, overhead=overhead))
+
+
+def test_what_does_not_fit_is_what_matters_least() -> None:
+    """The size of the database, which the last line tells, and the lag."""
+    full = {"connections": 100_000, "interval_ops": 9_999_999, "lost": 9_999, "merged": 999}
+    line = describe(dataclasses.replace(QUIET, interval_us=1_000_000, overhead=BUSY, **full))
+    assert line.endswith("lost 9999 merged 999")
+    assert "bpf 999.9%" in describe(dataclasses.replace(QUIET, lost=9_999, overhead=BUSY))
+
+
+def test_the_last_words_say_how_many_were_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If any were."""
+    log = stderr(monkeypatch, io.StringIO())
+    status = StatusLine(PATH)
+    status.show(dataclasses.replace(QUIET, overhead=BUSY))
+    status.end("SIGINT")
+
+    told = "0 batches lost, 123456 new connections left out to keep to --max-overhead, 212.0 KiB"
+    assert told in log.getvalue()
+
+
 def test_an_interval_of_nothing_has_a_rate() -> None:
     """The first cut of a replay takes no time."""
     assert " ops/s " in describe(dataclasses.replace(QUIET, interval_us=0))
@@ -79,8 +112,9 @@ def test_an_interval_of_nothing_has_a_rate() -> None:
     merged=st.integers(0, 999),
     lag_us=st.integers(0, 9_999_000),
     database_bytes=st.integers(0, 1 << 50),
+    overhead=st.none() | st.just(BUSY),
 )
-def test_a_busy_line_fits_a_terminal(**values: int) -> None:
+def test_a_busy_line_fits_a_terminal(**values: Any) -> None:
     """80 columns, also with 100,000 connections and ten million operands a second."""
     assert len(describe(dataclasses.replace(QUIET, interval_us=1_000_000, **values))) <= 80
 

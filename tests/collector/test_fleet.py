@@ -14,6 +14,7 @@ import pytest
 from bpf.errors import EnvironmentLacksError, EstatsError, RecordingError, UsageError
 from bpf.filters import Filters
 from bpf.loader import Loaded, Request
+from bpf.meters import BUDGET_METERS
 from bpf.variable import Table
 from collector import fleet
 from collector.fleet import Source
@@ -157,6 +158,21 @@ def test_auto_goes_on_without_the_kernel_programs(
     assert run["source"] == "diag"
     assert json.loads(run["filters"]) == {"dport": ["443"]}
     assert "MaxRwinSent" in json.loads(run["unavailable"])
+
+
+@pytest.mark.parametrize("source", [Source.DIAG, Source.AUTO])
+def test_a_budget_where_no_programs_run_is_told_to_mean_nothing(
+    collected: Collected, refused: list[Request], source: Source
+) -> None:
+    """In one line; what was asked for is in the run, and nothing is in its snapshots."""
+    assert collected.run(replace(DIAG, max_overhead=0.02), source) == "SIGTERM"
+
+    assert [line for line in collected.said if "--max-overhead does not apply" in line]
+    assert [request.adjustable for request in refused] == [True] * (source is Source.AUTO)
+    assert json.loads(collected.one("SELECT filters FROM run")) == {"max_overhead": ["0.02"]}
+    for meter in BUDGET_METERS:
+        assert {row[meter] for row in collected.ask("SELECT * FROM snapshot")} == {None}
+    assert all(progress.overhead is None for progress in collected.progress)
 
 
 def test_bpf_is_not_replaced_where_it_was_asked_for(

@@ -1,10 +1,13 @@
 """Settings are what a run can be, or a sentence that says why not."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bpf.errors import UsageError
+from bpf.filters import Filters
 from bpf.variable import HISTORIES
 from collector.settings import (
     FLUSH_US_MIN,
@@ -25,6 +28,11 @@ from collector.settings import (
         ({"flush_us": FLUSH_US_MIN - 1}, "--flush-interval"),
         ({"duration_us": 0}, "--duration"),
         ({"duration_us": -1}, "--duration"),
+        ({"max_overhead": 0.0}, "--max-overhead 0.0"),
+        ({"max_overhead": -0.02}, "--max-overhead -0.02"),
+        ({"max_overhead": math.inf}, "--max-overhead inf"),
+        ({"max_overhead": math.nan}, "--max-overhead nan"),
+        ({"max_overhead": 0.02, "replay": Path("r")}, "replay"),
     ],
 )
 def test_what_no_run_can_be_is_refused(wrong: dict[str, Any], named: str) -> None:
@@ -39,6 +47,16 @@ def test_the_limits_themselves_are_allowed() -> None:
     """The smallest and the largest of everything."""
     Settings(shards=1, interval_us=INTERVAL_US_MIN, flush_us=FLUSH_US_MIN, duration_us=1)
     Settings(shards=SHARDS_MAX, duration_us=None)
+
+
+def test_what_was_asked_is_the_filters_and_the_budget() -> None:
+    """Of a run without one nothing is said."""
+    filters = Filters(dports=(443,))
+    assert Settings(filters=filters).asked() == {"dport": ["443"]}
+    assert Settings(filters=filters, max_overhead=0.02).asked() == {
+        "dport": ["443"],
+        "max_overhead": ["0.02"],
+    }
 
 
 def test_all_tables_are_collected_unless_told_otherwise() -> None:

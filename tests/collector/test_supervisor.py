@@ -300,19 +300,21 @@ class Programs:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nothing was counted, and nobody lives."""
         self.counts: dict[str, int] = {}
+        self.answer = dict.fromkeys(METERS, 0)
+        self.progress: list[Progress] = []
         self.alive = np.zeros(0, "u8")
         monkeypatch.setattr(supervisor, "sweep", lambda _: 0)
         monkeypatch.setattr(supervisor, "census", lambda _: self.alive)
         (channel, self._writer), (orders, self._worker) = Channel.pair(), Channel.pair()
         self._ended = os.eventfd(0)
-        self._made = supervisor.Supervisor(
+        self.supervisor = supervisor.Supervisor(
             supervisor.Writer(Child("writer", 0, self._ended), channel, []),
-            interval_us=1,
-            watch=lambda _: None,
+            interval_us=1_000,
+            watch=self.progress.append,
             orders=[orders],
             loaded=cast("Any", "programs"),
         )
-        self._made._counters = cast("Any", self)
+        self.supervisor._counters = cast("Any", self)
         self._ends = (channel, orders, self._writer, self._worker)
 
     def total(self, name: str) -> int:
@@ -325,13 +327,18 @@ class Programs:
 
     def snapshot(self, *, last: bool = False, **counts: int) -> tuple[list[int] | None, int]:
         """With these counts: who lives, if the worker is told, and the ends that went unseen."""
-        self.counts |= counts
-        self._writer.send({"meters": dict.fromkeys(METERS, 0), "rows": 0, "bytes": 0})
-        self._made.snapshot(merged=0, last=last)
+        meters = self.meters(last=last, **counts)
         order, arrays = self._worker.receive()
-        told, _ = self._writer.receive()
         living = arrays["live"].view("u8").tolist() if order["census_ns"] else None
-        return living, told["meters"]["lost_finals"]
+        return living, meters["lost_finals"]
+
+    def meters(self, *, last: bool = False, **counts: int) -> dict[str, int]:
+        """With these counts: what a snapshot tells the writer."""
+        self.counts |= counts
+        self._writer.send({"meters": self.answer, "rows": 0, "bytes": 0})
+        self.supervisor.snapshot(merged=0, last=last)
+        meters: dict[str, int] = self._writer.receive()[0]["meters"]
+        return meters
 
     def close(self) -> None:
         """All channels."""
@@ -377,6 +384,49 @@ def test_who_comes_and_goes_during_a_census_is_not_taken_for_gone(programs: Prog
     assert programs.snapshot(last=True, opened=10, ended=9)[1] == 0
     programs.alive = programs.alive[:0]
     assert programs.snapshot(last=True, opened=10, ended=9)[1] == 1
+
+
+class Keeper:
+    """A budget that is told of a cut, and says what was in force."""
+
+    def __init__(self) -> None:
+        """Nothing was waited for yet."""
+        self.looked: list[int] = []
+
+    def settle(self, cut_ns: int, own_ns: int) -> dict[str, int]:
+        """So many ns, of a clock that moves."""
+        assert cut_ns > own_ns >= 0
+        return {"bpf_ns": 5, "flush_interval_us": 500_000, "sampled": 2}
+
+    def looks(self, until_ns: int) -> Iterator[int]:
+        """Two moments that are past."""
+        for moment in (1, 2):
+            yield moment
+            self.looked.append(moment)
+
+
+def test_the_meters_of_a_budget_go_to_the_writer_and_are_shown(programs: Programs) -> None:
+    """Who was left out since the last snapshot there, and in all here."""
+    programs.supervisor.overhead = cast("Any", Keeper())
+    said = {"bpf_ns": 5, "flush_interval_us": 500_000, "sampled": 2}
+    programs.answer |= said
+    for count, more in ((3, 3), (10, 7)):
+        meters = programs.meters(sampled_out=count)
+        assert meters.items() >= {**said, "sampled_out": more}.items()
+    spent = programs.progress[-1].overhead
+    assert spent is not None
+    assert (spent.flush_us, spent.sampled, spent.sampled_out) == (500_000, 2, 10)
+    assert spent.share is not None and spent.share > 0
+
+
+def test_a_look_is_waited_for_on_the_way_to_the_next_snapshot(programs: Programs) -> None:
+    """Each of its moments in turn."""
+    keeper = Keeper()
+    programs.supervisor.overhead = cast("Any", keeper)
+    stop = Stop()
+    programs.supervisor._wait(stop, time.monotonic_ns())
+    stop.close()
+    assert keeper.looked == [1, 2]
 
 
 def test_signals_are_given_back() -> None:

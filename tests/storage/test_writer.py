@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from bpf.catalogue import stored_in
 from bpf.errors import StorageError
-from bpf.meters import METERS, Run, Snapshot
+from bpf.meters import BUDGET_METERS, METERS, Run, Snapshot
 from bpf.record import ENDPOINT, LISTENER_ROW, Flag, block_dtype
 from bpf.variable import SAMPLED, Group, Table
 from storage import u64
@@ -97,6 +97,15 @@ def test_meters_are_stored_with_each_snapshot(
     assert writer.write(make_snapshot(0, tables=())) == 0
     [found] = select(database, ["run_id", "taken_us", *METERS], "snapshot")
     assert found == (1, 1_700_000_001_000_000, *range(len(METERS)))
+
+
+def test_a_meter_that_is_absent_is_null(
+    database: Path, writer: Writer, make_snapshot: MakeSnapshot
+) -> None:
+    """As those of a budget are where there is none."""
+    without = dict.fromkeys(METERS.keys() - BUDGET_METERS, 1)
+    writer.write(replace(make_snapshot(0, tables=()), meters=without))
+    assert rows(database, "SELECT lost, sampled, sampled_out FROM snapshot") == [(1, None, None)]
 
 
 def test_only_what_is_new_is_written(

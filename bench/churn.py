@@ -17,7 +17,7 @@ from bench.effort import Effort
 from bench.footprint import Footprint, database_octets, footprint
 from bench.overhead import loads
 from bench.pairs import Figures
-from bench.paths import CHURN_PORT, serving
+from bench.paths import serving
 from bench.processes import Running, running
 from bench.report import Cell, Section
 from bench.storms import COLUMNS, Ends, ends
@@ -58,14 +58,14 @@ def run(effort: Effort) -> Sequence[Section]:
     with (
         tempfile.TemporaryDirectory(prefix="estats-bench-") as folder,
         loads() as programs,
-        serving(HERE, programs, CHURN_PORT, "close"),
+        serving(HERE, programs, 0, "close") as port,  # it lasts: others may be measured beside it
     ):
         database = Path(folder, "flows.db")
-        storm = [str(programs / "storm"), HERE.v4, str(CHURN_PORT), str(seconds), str(_RATE)]
-        with collector("--port", str(CHURN_PORT), database=database) as process:
+        storm = [str(programs / "storm"), HERE.v4, str(port), str(seconds), str(_RATE)]
+        with collector("--port", str(port), database=database) as process:
             figures, samples = _watched(storm, database, process, seconds)
             wait_for_snapshots(database, process, 2)
-        found = ends(database, figures, CHURN_PORT)
+        found = ends(database, figures, port)
     return [growth(samples), _complete(figures, found, seconds)]
 
 

@@ -14,8 +14,6 @@ from tests.kernel.net import HERE, Host, network
 BULK_PORT: Final = 27_001
 ECHO_PORT: Final = 27_002
 CLOSE_PORT: Final = 27_003
-#: Of a measurement so long that others may want to be made beside it.
-CHURN_PORT: Final = 27_004
 
 #: The server that echoes stays on the first one.
 FIRST_CPU: Final = min(os.sched_getaffinity(0))
@@ -69,12 +67,11 @@ def compile_loads(folder: Path) -> None:
 
 
 @contextmanager
-def serving(server: Host, programs: Path, port: int, manner: str) -> Generator[None]:
-    """One of our servers, once it may be connected to."""
+def serving(server: Host, programs: Path, port: int, manner: str) -> Generator[int]:
+    """One of our servers, once it may be connected to: its port, a free one for 0."""
     pinned = ("taskset", "-c", str(FIRST_CPU)) if manner == "echo" else ()
     with running(server.argv(*pinned, str(programs / "serve"), str(port), manner)) as process:
-        process.line()
-        yield
+        yield int(process.line().split()[1])
 
 
 @contextmanager

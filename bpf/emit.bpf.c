@@ -105,25 +105,22 @@ static __always_inline void estats_send(struct tcp_sock *tp, struct estats_socke
 							    ESTATS_RB_NO_WAKEUP);
 }
 
-static __always_inline void estats_overflow(struct tcp_sock *tp, struct estats_socket *s,
-					    u32 flags, u8 old_state, u32 rfc_state)
+/* Room for a final batch that its ring has no room for; none is a loss. */
+static __always_inline struct estats_batch *estats_overflow(struct estats_socket *s,
+							    struct estats_counters *c)
 {
-	struct estats_counters *c = estats_count(s->shard);
 	struct estats_batch *b;
 	u64 id = s->id;
 	u32 zero = 0;
 
 	b = blank.lookup(&zero);
-	if (!b || !c)
-		return;
+	if (!b)
+		return 0;
 	finals.update(&id, b);
 	b = finals.lookup(&id);
-	if (!b) {
+	if (!b)
 		__sync_fetch_and_add(&c->lost_finals, 1);
-		return;
-	}
-	estats_fill(b, tp, s, &s->seen, bpf_ktime_get_ns(), flags, old_state, rfc_state);
-	__sync_fetch_and_add(&c->overflowed, 1);
+	return b;
 }
 
 /* The last batch, with the values as of the transition to CLOSE. */
@@ -131,10 +128,14 @@ static __always_inline void estats_send_final(struct tcp_sock *tp, struct estats
 					      u8 old_state)
 {
 	u32 index = estats_ring_of(s->shard);
+	struct estats_counters *c = estats_count(s->shard);
+	struct estats_batch *reserved = 0, *b;
 	void *ring = rings.lookup(&index);
-	struct estats_batch *b = 0;
 	u32 rfc_state = 1;
 	u64 used = 0;
+
+	if (!c)
+		return;
 
 	/* A socket never shows TIME_WAIT: this is where its connection enters it. */
 	if ((old_state == ESTATS_TCP_FIN_WAIT2 || old_state == ESTATS_TCP_CLOSING) &&
@@ -143,14 +144,18 @@ static __always_inline void estats_send_final(struct tcp_sock *tp, struct estats
 	estats_offered(tp, s);
 	if (ring) {
 		used = bpf_ringbuf_query(ring, ESTATS_RB_AVAIL_DATA);
-		b = bpf_ringbuf_reserve(ring, sizeof(*b), 0);
+		reserved = bpf_ringbuf_reserve(ring, sizeof(*reserved), 0);
 	}
-	if (!b) {
-		estats_overflow(tp, s, ESTATS_FLAG_FINAL, old_state, rfc_state);
+	/* Filled in one place, wherever it lies: a second one is as much again to compile. */
+	b = reserved ? reserved : estats_overflow(s, c);
+	if (!b)
 		return;
-	}
 	estats_fill(b, tp, s, &s->seen, bpf_ktime_get_ns(), ESTATS_FLAG_FINAL, old_state,
 		    rfc_state);
-	bpf_ringbuf_submit(b, used > ESTATS_RING_BYTES / 2 ? ESTATS_RB_FORCE_WAKEUP :
+	if (!reserved) {
+		__sync_fetch_and_add(&c->overflowed, 1);
+		return;
+	}
+	bpf_ringbuf_submit(reserved, used > ESTATS_RING_BYTES / 2 ? ESTATS_RB_FORCE_WAKEUP :
 							    ESTATS_RB_NO_WAKEUP);
 }

@@ -252,7 +252,7 @@ def _share(path: Path, descriptor: int, group: int) -> None:
 
 def _storage(path: Path, group: int | None) -> Callable[[], Callable[[Run], Sink]]:
     """Lock the database now; open it in the writer process, where SQLite then lives alone."""
-    from storage.engine import lock  # noqa: PLC0415  (after the options are known to be good)
+    from storage.file import lock  # noqa: PLC0415  (after the options are known to be good)
 
     descriptor = lock(path)
     if group is not None:

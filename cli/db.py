@@ -22,7 +22,8 @@ def upgrade(db: Db = None) -> None:
     All or nothing: if a step fails, the database is as it was. Refused while a collector writes.
     """
     from storage import migrate, revision  # noqa: PLC0415  (SQLAlchemy, as below: see cli.asking)
-    from storage.engine import lock, open_readonly, open_writable  # noqa: PLC0415
+    from storage.engine import open_readonly, open_writable  # noqa: PLC0415
+    from storage.file import lock  # noqa: PLC0415
 
     path = database(db)
     open_readonly(path).dispose()  # refuses what is missing or not ours, before the lock makes it

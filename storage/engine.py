@@ -4,10 +4,8 @@ A file is ours if it carries our application id, or nothing at all. Anything els
 before SQLite could write to it, and so is a symbolic link where the database would be made.
 """
 
-import fcntl
 import os
 import sqlite3
-import stat
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -18,19 +16,17 @@ from sqlalchemy.pool import NullPool
 
 from storage.errors import (
     DatabaseForbiddenError,
-    DatabaseLockedError,
     DatabaseMissingError,
     ForeignDatabaseError,
     NotADatabaseError,
-    UnsafePathError,
     storage_errors,
 )
+from storage.file import OUR_CURE, look, make_if_missing
 
 #: "EST1" in the header of the file, where file(1) and we look for it.
 APPLICATION_ID: Final = 0x45535431
 
 _BUSY_SECONDS = 5.0
-_OUR_CURE = "Name another file with --db; this one is left as it is."
 _COLLECT_FIRST = "Run `estats collect` first, or name another file with --db."
 
 _WRITABLE = (
@@ -54,7 +50,7 @@ def open_writable(path: Path) -> Engine:
     """
     path = path.absolute()
     with storage_errors(path):
-        _make_if_missing(path)
+        make_if_missing(path)
         if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK)):
             raise DatabaseForbiddenError(
                 f"{path} or its folder cannot be written by this user",
@@ -76,7 +72,7 @@ def open_readonly(path: Path) -> Engine:
     """
     path = path.absolute()
     with storage_errors(path):
-        if _look(path) is None:
+        if look(path) is None:
             raise DatabaseMissingError(f"there is no database {path}", _COLLECT_FIRST)
         if not os.access(path, os.R_OK):
             raise DatabaseForbiddenError(
@@ -88,59 +84,10 @@ def open_readonly(path: Path) -> Engine:
         return _engine(path, _readonly_mode(path), _READONLY, begin="BEGIN")
 
 
-def lock(path: Path) -> int:
-    """Make the caller the database's only collector; returns the descriptor that holds the lock.
-
-    The file is made if it is missing. Raises DatabaseLockedError if another collector has it.
-
-    Closing any descriptor of a file drops all POSIX locks that the process has on it, SQLite's
-    included. So this descriptor is taken before the process, or a child forked from it, opens
-    the database, and is never closed: it goes with the last process that inherited it. That way
-    a new collector is also kept out while the writer of a killed one is still writing.
-    """
-    path = path.absolute()
-    with storage_errors(path):
-        _make_if_missing(path)
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise DatabaseLockedError(
-                f"another collector is writing to {path}",
-                "Stop that one first, or give this one a database of its own with --db.",
-            ) from None
-    return descriptor
-
-
-def _make_if_missing(path: Path) -> None:
-    """Make an empty file of mode 0600, unless there is a regular file already."""
-    if path.is_symlink():
-        raise UnsafePathError(
-            f"{path} is a symbolic link", "Name the file itself with --db: estats follows no link."
-        )
-    if _look(path) is None:
-        # The file is new, so nobody has locks on it that closing its descriptor could drop.
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(path, flags, 0o600))
-
-
-def _look(path: Path) -> os.stat_result | None:
-    """The state of a regular file, None if there is nothing; does not open it."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-        raise NotADatabaseError(f"{path} is {what}, not a database", _OUR_CURE)
-    return found
-
-
 def _is_blank(path: Path) -> bool:
     """Whether nothing has been written to the file; refuses one that is another program's."""
     if path.stat().st_size == 1:  # SQLite takes a single octet, whatever it is, for no file
-        raise NotADatabaseError(f"{path} is not a database", _OUR_CURE)
+        raise NotADatabaseError(f"{path} is not a database", OUR_CURE)
     # With mode=ro SQLite leaves a -wal file behind, so look at a file at rest as if it could
     # not change: one that turns out to be another's must not even get a neighbour.
     mode = "mode=ro" if _wal(path).exists() else "mode=ro&immutable=1"
@@ -150,7 +97,7 @@ def _is_blank(path: Path) -> bool:
     if application == APPLICATION_ID:
         return False
     if application or objects:
-        raise ForeignDatabaseError(f"{path} is the database of another program", _OUR_CURE)
+        raise ForeignDatabaseError(f"{path} is the database of another program", OUR_CURE)
     return True
 
 

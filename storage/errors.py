@@ -19,8 +19,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 from bpf.errors import StorageError
 
 
@@ -130,11 +128,12 @@ def storage_errors(path: Path) -> Generator[None]:
     """Within it, errors of SQLite and of the operating system become StorageErrors."""
     try:
         yield
-    except DBAPIError as error:
-        if isinstance(error.orig, sqlite3.Error):
-            raise from_sqlite(error.orig, path) from error
-        raise
     except sqlite3.Error as error:
         raise from_sqlite(error, path) from error
     except OSError as error:
         raise from_os(error, path) from error
+    except Exception as error:
+        # SQLAlchemy's, which is not imported for its name: the supervisor does without.
+        if isinstance(original := getattr(error, "orig", None), sqlite3.Error):
+            raise from_sqlite(original, path) from error
+        raise

@@ -2,7 +2,8 @@
 /*
  * serve PORT echo|close
  *
- * Accepts connections, says "ready" once it may be connected to. With "echo" it
+ * Accepts connections, says "ready" and its port, which is a free one for 0, once
+ * it may be connected to. With "echo" it
  * sends back whatever comes; with "close" it closes each connection at once, so
  * that the side that closes first, and waits in TIME_WAIT, is this one.
  */
@@ -28,6 +29,14 @@ static int listen_on(int port)
 		exit(1);
 	}
 	return fd;
+}
+
+static int port_of(int fd)
+{
+	struct sockaddr_in own;
+	socklen_t size = sizeof(own);
+
+	return getsockname(fd, (struct sockaddr *)&own, &size) ? 0 : ntohs(own.sin_port);
 }
 
 static void accept_all(int listener, int epoll, int echo)
@@ -60,7 +69,7 @@ int main(int argc, char **argv)
 	epoll = epoll_create1(0);
 	event.data.fd = listener;
 	epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
-	puts("ready");
+	printf("ready %d\n", port_of(listener));
 	fflush(stdout);
 	for (;;) {
 		count = epoll_wait(epoll, events, EVENTS, -1);

@@ -25,13 +25,22 @@ def rows_of(samples: list[Sample]) -> dict[object, tuple[object, ...]]:
 
 def test_the_first_tenth_is_not_growth() -> None:
     """Buffers reach their size then; what comes after is to stay."""
-    samples = [sample(1, 5, 5), *(sample(m, 50, 30 + 2 * m) for m in range(2, 21))]
+    samples = [*(sample(m, 5, 5) for m in range(1, 4)), *(sample(m, 50, m) for m in range(4, 41))]
 
     rows = rows_of(samples)
 
     assert rows["workers, MB"] == pytest.approx([50, 50, 50, 50, 0])
-    assert rows["writer, MB"] == pytest.approx([36, 70, 36, 70, 120])
-    assert rows["processes together, MB"] == pytest.approx([106, 140, 106, 140, 120])
+    assert rows["writer, MB"] == pytest.approx([4, 40, 4, 40, 60])
+    assert rows["processes together, MB"] == pytest.approx([74, 110, 74, 110, 60])
+
+
+def test_a_short_run_begins_where_the_cache_is_full() -> None:
+    """Of a quick one a third is left out, for it has no three minutes."""
+    ten = [sample(m, 50, 30 if m < 3 else 120) for m in range(1, 11)]
+    assert rows_of(ten)["writer, MB"] == pytest.approx([120, 120, 120, 120, 0])
+
+    three = [sample(m, 50, 40 + m) for m in range(1, 4)]
+    assert rows_of(three)["writer, MB"] == pytest.approx([41, 43, 41, 43, 60])
 
 
 def test_what_comes_and_goes_is_no_growth_but_seen() -> None:

@@ -41,7 +41,7 @@ def test_help_says_whose_ports_they_are() -> None:
 
 def test_no_more_is_imported_than_a_command_needs() -> None:
     """SQLAlchemy is for those that read: the collector's processes begin here, too."""
-    code = "import sys, cli.app; sys.exit('sqlalchemy' in sys.modules)"
+    code = "import sys, cli.app, storage.file; sys.exit('sqlalchemy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -74,7 +74,7 @@ def test_connections_whose_end_no_hook_saw_are_closed_and_counted(
     """By a census, with the values of the last sweep; those that are only idle stay open."""
     program, address = "tests.kernel.skipping_ends", lossless.server.v4
     with (
-        collecting(tmp_path, "--source", "bpf", program=program) as collector,
+        collecting(tmp_path, "--net", f"{address}/32", program=program) as collector,
         listen(lossless.server, address) as listener,
         connect(lossless.client, address, listener.getsockname()[1]) as idle,
     ):
@@ -100,7 +100,7 @@ def test_ends_that_no_hook_saw_are_counted_also_where_no_row_was(
 ) -> None:
     """Most of these come and go between two sweeps: nobody ever heard of them but the count."""
     program, address, rounds = "tests.kernel.skipping_ends", lossless.server.v4, 40
-    with collecting(tmp_path, "--source", "bpf", program=program) as collector:
+    with collecting(tmp_path, "--net", f"{address}/32", program=program) as collector:
         database = collector.database
         with listen(lossless.server, address) as listener:
             for _ in range(rounds):

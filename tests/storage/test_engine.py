@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bpf.errors import StorageError
-from storage.engine import APPLICATION_ID, lock, open_readonly, open_writable
+from storage.engine import APPLICATION_ID, open_readonly, open_writable
 from storage.errors import (
     DatabaseForbiddenError,
     DatabaseLockedError,
@@ -23,6 +23,7 @@ from storage.errors import (
     NotADatabaseError,
     UnsafePathError,
 )
+from storage.file import lock
 
 NOBODY = 65534
 

@@ -1,0 +1,68 @@
+"""The database's file before SQLite opens it: made, looked at, and locked by one collector.
+
+Without SQLAlchemy: what collects holds the lock, and leaves everything else to the writer process.
+"""
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from storage.errors import (
+    DatabaseLockedError,
+    NotADatabaseError,
+    UnsafePathError,
+    storage_errors,
+)
+
+OUR_CURE: Final = "Name another file with --db; this one is left as it is."
+
+
+def lock(path: Path) -> int:
+    """Make the caller the database's only collector; returns the descriptor that holds the lock.
+
+    The file is made if it is missing. Raises DatabaseLockedError if another collector has it.
+
+    Closing any descriptor of a file drops all POSIX locks that the process has on it, SQLite's
+    included. So this descriptor is taken before the process, or a child forked from it, opens
+    the database, and is never closed: it goes with the last process that inherited it. That way
+    a new collector is also kept out while the writer of a killed one is still writing.
+    """
+    path = path.absolute()
+    with storage_errors(path):
+        make_if_missing(path)
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise DatabaseLockedError(
+                f"another collector is writing to {path}",
+                "Stop that one first, or give this one a database of its own with --db.",
+            ) from None
+    return descriptor
+
+
+def make_if_missing(path: Path) -> None:
+    """Make an empty file of mode 0600, unless there is a regular file already."""
+    if path.is_symlink():
+        raise UnsafePathError(
+            f"{path} is a symbolic link", "Name the file itself with --db: estats follows no link."
+        )
+    if look(path) is None:
+        # The file is new, so nobody has locks on it that closing its descriptor could drop.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(path, flags, 0o600))
+
+
+def look(path: Path) -> os.stat_result | None:
+    """The state of a regular file, None if there is nothing; does not open it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        raise NotADatabaseError(f"{path} is {what}, not a database", OUR_CURE)
+    return found

@@ -141,7 +141,8 @@ def test_inet_diag_knows_the_queues_of_listeners() -> None:
             listener.setsockopt(*v6only, only)
             listener.bind(("::", 0))
             listener.listen(5)
-        source = DiagListeners(Filters())
+        ports = tuple(listener.getsockname()[1] for listener in (v4, both, v6))
+        source = DiagListeners(Filters(sports=ports))
         first, again = source.look(), source.look()
         places = mine(first, (v4, both, v6))
         found = first[places]

@@ -2,9 +2,9 @@
 
     python -m bench [--list] [--pairs N] [--minutes N] [--quick] [PART …]
 
-Without a PART all of them run. What was found is printed, and the newest result of each part is
-kept in build/bench; once all parts have one, the pages are written from those. Exit code 1 if a
-part could not be measured to its end: it keeps the result that it had.
+Without a PART all of them run. What was found is printed; docs/benchmarks.json keeps the newest
+result of each part, and docs/benchmarks.md is made from those. Exit code 1 if a part could not be
+measured to its end: it keeps the result that it had.
 """
 
 import argparse
@@ -12,14 +12,13 @@ import os
 import resource
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
 from bench import machine, report, stored
 from bench.effort import Effort
 from bench.parts import PARTS, Part
 
-DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+PAGE: Final = stored.DATA.with_suffix(".md")
 
 
 def measured(part: Part, effort: Effort) -> report.Result | None:
@@ -43,14 +42,10 @@ def measured(part: Part, effort: Effort) -> report.Result | None:
     )
 
 
-def write_pages() -> None:
-    """From what is kept of all parts; until there is something of each, say what is lacking."""
+def write_page() -> None:
+    """From what is kept of all parts."""
     results, lacking = stored.kept([part.name for part in PARTS])
-    if lacking:
-        print(f"no pages yet: {', '.join(lacking)} never measured", file=sys.stderr)
-        return
-    (DOCS / "benchmarks.md").write_text(report.page(results))
-    (DOCS / "benchmarks.json").write_text(report.data(results))
+    PAGE.write_text(report.page(results, lacking))
 
 
 def asked_for() -> tuple[list[Part], Effort]:
@@ -89,7 +84,7 @@ def main() -> int:
             if not effort.quick:
                 stored.keep(result)
     if not effort.quick:
-        write_pages()
+        write_page()
     return int(failed)
 
 

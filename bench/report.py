@@ -1,8 +1,7 @@
-"""What was measured, as a page for people and as JSON for programs."""
+"""What was measured, as a page for people."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 Cell = str | float | int | None
 
@@ -57,9 +56,9 @@ class Result:
     sections: Sequence[Section]
 
 
-def page(results: Sequence[Result]) -> str:
-    """All of it in Markdown."""
-    text = [_HEAD, _measured(results), _machine(results)]
+def page(results: Sequence[Result], lacking: Sequence[str] = ()) -> str:
+    """All of it in Markdown; ``lacking`` are the parts that were never measured."""
+    text = [_HEAD, _measured(results, lacking), _machine(results)]
     return "\n".join([*text, *(part_page(result) for result in results)])
 
 
@@ -68,12 +67,7 @@ def part_page(result: Result) -> str:
     return "\n".join(_section(section) for section in result.sections)
 
 
-def data(results: Sequence[Result]) -> str:
-    """The same in JSON."""
-    return json.dumps([asdict(result) for result in results], indent=1, ensure_ascii=False) + "\n"
-
-
-def _measured(results: Sequence[Result]) -> str:
+def _measured(results: Sequence[Result], lacking: Sequence[str]) -> str:
     took = [figure(result.seconds / 60) for result in results]
     lines = [
         "| part | measured, UTC | took, min | commit | busy before |",
@@ -85,6 +79,8 @@ def _measured(results: Sequence[Result]) -> str:
     ]
     if len({result.commit for result in results}) > 1:
         lines += ["", "**Not all parts are of the same commit.**"]
+    if lacking:
+        lines += ["", f"**Not measured yet: {', '.join(lacking)}.**"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""The newest result of each part, kept until all of them make a page.
+"""The newest result of each part: docs/benchmarks.json, which the page is made from.
 
 A part wants a quiet machine, and one of them an hour: so each is measured when there is time for
-it, and may be carried here as a file from another tree.
+it, and the others keep what they have.
 """
 
 import json
@@ -13,22 +13,28 @@ from typing import Any, Final
 from bench.processes import HOME
 from bench.report import Result, Section
 
-FOLDER: Final = HOME / "build" / "bench"
+DATA: Final = HOME / "docs" / "benchmarks.json"
 
 
-def keep(result: Result, folder: Path = FOLDER) -> None:
+def keep(result: Result, data: Path = DATA) -> None:
     """In place of the part's last result."""
-    folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f".{result.part}.json"
-    new.write_text(json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n")
-    new.replace(folder / f"{result.part}.json")
+    told = {one["part"]: one for one in _read(data)} | {result.part: asdict(result)}
+    new = data.with_suffix(".new")
+    new.write_text(json.dumps(list(told.values()), indent=1, ensure_ascii=False) + "\n")
+    new.replace(data)
 
 
-def kept(parts: Sequence[str], folder: Path = FOLDER) -> tuple[list[Result], list[str]]:
+def kept(parts: Sequence[str], data: Path = DATA) -> tuple[list[Result], list[str]]:
     """The results of these parts, in this order, and the parts that have none."""
-    paths = {part: folder / f"{part}.json" for part in parts}
-    found = [_result(json.loads(path.read_text())) for path in paths.values() if path.exists()]
-    return found, [part for part, path in paths.items() if not path.exists()]
+    told = {one["part"]: one for one in _read(data)}
+    return [_result(told[part]) for part in parts if part in told], [
+        part for part in parts if part not in told
+    ]
+
+
+def _read(data: Path) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = json.loads(data.read_text()) if data.exists() else []
+    return told
 
 
 def _result(told: dict[str, Any]) -> Result:

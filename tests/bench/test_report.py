@@ -1,10 +1,8 @@
 """The page says what the data say, and is a page that Markdown can show."""
 
-import json
-
 import pytest
 
-from bench.report import Result, Section, data, figure, page
+from bench.report import Result, Section, figure, page
 
 SECTION = Section(
     title="Speed",
@@ -60,12 +58,9 @@ def test_a_fact_that_one_part_lacks_is_not_taken_from_another() -> None:
     assert "| memory | 2 GiB (speed); not told (weight) |" in text
 
 
-def test_the_data_have_every_figure_unrounded() -> None:
-    """Whoever computes with them rounds last."""
-    (told,) = json.loads(data([result("speed")]))
-
-    assert told["machine"] == {"kernel": "6.99"}
-    assert told["sections"][0]["rows"] == [["on foot", 12_345.6], ["by train", None]]
+def test_a_part_that_was_never_measured_is_named() -> None:
+    """A page without it would pass for the whole."""
+    assert "**Not measured yet: weight, height.**" in page([result("speed")], ["weight", "height"])
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,13 @@ def _code(text: str) -> str:
     indented = re.findall(r"^ {4}.*$", rest, re.MULTILINE)
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", rest)]
     return "\n".join([*fenced, *indented, *spans])
+
+
+def test_what_the_readme_quotes_was_measured() -> None:
+    """Between its two marks every figure is one of docs/benchmarks.md."""
+    quoted = TEXT["README.md"].partition("<!-- benchmarks -->")[2].partition("<!-- end -->")[0]
+    figures = set(re.findall(r"\d[\d.,]*\d|\d", quoted))
+
+    assert figures, "it quotes some"
+    measured = re.findall(r"\d[\d.,]*\d|\d", TEXT["benchmarks.md"])
+    assert figures <= set(measured)

@@ -2,7 +2,7 @@
 
 What moves with traffic is in ``sample``; what changes now and then in ``event``, what hardly ever
 does in ``setup``, whose rows many samples refer to. The tables of before are views over the three.
-As in 0001, the names are what the catalogue held when this was written.
+The groups are those of the catalogue when this was written; the names are those of 0001.
 
 A sample is made of the rows that stood at its snapshot. They are read and written by connection.
 """
@@ -17,55 +17,13 @@ from operator import itemgetter
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.first_tables import CONNECTION, DERIVED, SAMPLED, VARIABLES, create_sampled
+from migrations.first_tables import latest as latest_of_tables
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
-
-# The tables of before and their columns, in their order.
-TABLES = {
-    "global": """
-        LimState LimState_ts start_ts current_ts start_tv
-    """,
-    "perf": """
-        SegsOut DataSegsOut DataOctetsOut HCDataOctetsOut SegsRetrans OctetsRetrans SegsIn
-        DataSegsIn DataOctetsIn HCDataOctetsIn ElapsedSecs ElapsedMicroSecs StartTimeStamp
-        CurMSS PipeSize MaxPipeSize SmoothedRTT CurRTO CongSignals CurCwnd CurSsthresh Timeouts
-        CurRwinSent MaxRwinSent ZeroRwinSent CurRwinRcvd MaxRwinRcvd ZeroRwinRcvd
-        SndLimTransRwin SndLimTimeRwin SndLimTransCwnd SndLimTimeCwnd SndLimTransSnd
-        SndLimTimeSnd SndLimTransStartup SndLimTimeStartup SndLimTransTSODefer
-        SndLimTimeTSODefer SndLimTransPace SndLimTimePace LostRetransmitSegs NormalRTTm HighRTTm
-        HCOctetsRetrans ElapsedUs SmoothedRTTUs CurRTOUs CurCwndSegs CurSsthreshSegs
-        SndLimTimeRwinUs SndLimTimeCwndUs SndLimTimeSndUs SndLimTimeStartupUs
-        SndLimTimeTSODeferUs SndLimTimePaceUs
-    """,
-    "path": """
-        RetranThresh NonRecovDAEpisodes SumOctetsReordered NonRecovDA SampleRTT RTTVar MaxRTT
-        MinRTT SumRTT HCSumRTT CountRTT MaxRTO MinRTO IpTtl IpTosIn IpTosOut PreCongSumCwnd
-        PreCongSumRTT PostCongSumRTT PostCongCountRTT ECNsignals DupAckEpisodes RcvRTT
-        DupAcksOut CERcvd ECESent SampleRTTUs RTTVarUs MdevUs MaxRTTUs MinRTTUs HCSumRTTUs
-        MaxRTOUs MinRTOUs PreCongSumRTTUs PostCongSumRTTUs
-    """,
-    "stack": """
-        ActiveOpen MSSSent MSSRcvd WinScaleSent WinScaleRcvd TimeStamps ECN WillSendSACK
-        WillUseSACK State Nagle MaxSsCwnd MaxCaCwnd MaxSsthresh MinSsthresh InRecovery DupAcksIn
-        SpuriousFrDetected SpuriousRtoDetected SoftErrors SoftErrorReason SlowStart CongAvoid
-        OtherReductions CongOverCount FastRetran SubsequentTimeouts CurTimeoutCount
-        AbruptTimeouts SACKsRcvd SACKBlocksRcvd SendStall DSACKDups MaxMSS MinMSS SndInitial
-        RecInitial CurRetxQueue MaxRetxQueue CurReasmQueue MaxReasmQueue EarlyRetrans
-        EarlyRetransDelay RackTimeout
-    """,
-    "app": """
-        SndUna SndNxt SndMax ThruOctetsAcked HCThruOctetsAcked RcvNxt ThruOctetsReceived
-        HCThruOctetsReceived CurAppWQueue MaxAppWQueue CurAppRQueue MaxAppRQueue
-    """,
-    "tune": """
-        LimCwnd LimSsthresh LimRwin LimMSS
-    """,
-    "extras": """
-        OtherReductionsCV OtherReductionsCM Priority
-    """,
-}
 
 GROUPS = {
     "sample": """
@@ -95,49 +53,9 @@ GROUPS = {
     """,
 }
 
-# Computed when read.
-DERIVED = {
-    "DataOctetsOut": "HCDataOctetsOut & 4294967295",
-    "OctetsRetrans": "HCOctetsRetrans & 4294967295",
-    "DataOctetsIn": "HCDataOctetsIn & 4294967295",
-    "ElapsedSecs": "ElapsedUs / 1000000",
-    "ElapsedMicroSecs": "ElapsedUs % 1000000",
-    "SmoothedRTT": "SmoothedRTTUs / 1000",
-    "CurRTO": "CurRTOUs / 1000",
-    "SndLimTimeRwin": "(SndLimTimeRwinUs / 1000) & 4294967295",
-    "SndLimTimeCwnd": "(SndLimTimeCwndUs / 1000) & 4294967295",
-    "SndLimTimeSnd": "(SndLimTimeSndUs / 1000) & 4294967295",
-    "SndLimTimeStartup": "(SndLimTimeStartupUs / 1000) & 4294967295",
-    "SndLimTimeTSODefer": "(SndLimTimeTSODeferUs / 1000) & 4294967295",
-    "SndLimTimePace": "(SndLimTimePaceUs / 1000) & 4294967295",
-    "PreCongSumRTT": "(PreCongSumRTTUs / 1000) & 4294967295",
-    "PostCongSumRTT": "(PostCongSumRTTUs / 1000) & 4294967295",
-    "CurCwnd": "min(CurCwndSegs * CurMSS, 4294967295)",
-    "CurSsthresh": (
-        "CASE WHEN CurSsthreshSegs >= 2147483647 THEN 4294967295"
-        " ELSE min(CurSsthreshSegs * CurMSS, 4294967295) END"
-    ),
-    "SampleRTT": "SampleRTTUs / 1000",
-    "RTTVar": "RTTVarUs / 1000",
-    "MaxRTT": "MaxRTTUs / 1000",
-    "MinRTT": "MinRTTUs / 1000",
-    "SumRTT": "(HCSumRTTUs / 1000) & 4294967295",
-    "HCSumRTT": "HCSumRTTUs / 1000",
-    "MaxRTO": "MaxRTOUs / 1000",
-    "MinRTO": "MinRTOUs / 1000",
-    "SndMax": "SndNxt",
-    "ThruOctetsAcked": "HCThruOctetsAcked & 4294967295",
-    "ThruOctetsReceived": "HCThruOctetsReceived & 4294967295",
-}
-
-CONNECTION = """
-    ConnectIndex
-    run_id AddressType LocalAddress LocalPort RemAddress RemPort opened_us closed_us close_reason
-    origin pid pid_start_ns comm uid cgroup_id netns cookie lost
-"""
-
 GROUP_OF = {name: group for group, names in GROUPS.items() for name in names.split()}
 REFERRED = ("event", "setup")
+JOINS = [f"LEFT JOIN {g} ON {g}.{g}_id = sample.{g}_id" for g in REFERRED]
 KEY = itemgetter(0, 1)  # ConnectIndex and snapshot_id, which every row here begins with
 
 Row = tuple[int | None, ...]
@@ -148,25 +66,25 @@ def upgrade() -> None:
     op.execute("DROP VIEW latest")
     create_groups()
     fill_groups(driver())
-    for table, names in TABLES.items():
+    for table in SAMPLED:
         op.drop_table(table)
-        op.execute(view(table, names.split()))
+        op.execute(view(table, VARIABLES[table].split()))
     op.execute(view("history", every()))
     op.execute(latest())
 
 
 def downgrade() -> None:
     """A row in each table for each sample."""
-    op.execute("DROP VIEW latest")
-    op.execute("DROP VIEW history")
-    for table, names in TABLES.items():
-        create_made(names.split())
-        columns = ", ".join(["snapshot_id", "ConnectIndex", *stored(table)])
-        op.execute(f"INSERT INTO made ({columns}) SELECT {columns} FROM {table}")  # noqa: S608
-        op.execute(f"DROP VIEW {table}")
-        op.rename_table("made", table)
-        op.create_index(f"ux_{table}", table, ["ConnectIndex", "snapshot_id"], unique=True)
-        op.create_index(f"ix_{table}_snapshot_id", table, ["snapshot_id"])
+    for name in ("latest", "history", *SAMPLED):
+        op.execute(f"DROP VIEW {name}")
+    for table in SAMPLED:
+        create_sampled(table, "ConnectIndex")
+        columns = ["snapshot_id", "ConnectIndex", *stored(table)]
+        picked = ["sample.snapshot_id", "sample.ConnectIndex", *stored(table)]
+        op.execute(
+            f"INSERT INTO {table} ({', '.join(columns)})"  # noqa: S608
+            f" SELECT {', '.join(picked)} FROM sample {' '.join(JOINS)}"
+        )
     for group in GROUPS:
         op.drop_table(group)
     op.execute(latest_of_tables())
@@ -202,7 +120,7 @@ def create_groups() -> None:
 
 def fill_groups(base: sqlite3.Connection) -> None:
     """A sample for each snapshot at which one of the connection's tables has a row."""
-    names = [name for table in TABLES for name in stored(table)]
+    names = [name for table in SAMPLED for name in stored(table)]
     places = {g: [names.index(n) for n in GROUPS[g].split()] for g in GROUPS}
     numbers = {group: count(1) for group in REFERRED}
     for connection, samples in groupby(standing(base), itemgetter(0)):
@@ -221,10 +139,10 @@ def fill_groups(base: sqlite3.Connection) -> None:
 def standing(base: sqlite3.Connection) -> Generator[tuple[int, int, Row]]:
     """ConnectIndex, snapshot_id, and what the columns of all tables stood at then."""
     firsts, width = {}, 0
-    for table in TABLES:
+    for table in SAMPLED:
         firsts[table] = width
         width += len(stored(table))
-    rows = merge(*(history(base, table) for table in TABLES), key=KEY)
+    rows = merge(*(history(base, table) for table in SAMPLED), key=KEY)
     for connection, of_connection in groupby(rows, itemgetter(0)):
         values: list[int | None] = [None] * width
         for snapshot, changed in groupby(of_connection, itemgetter(1)):
@@ -247,29 +165,14 @@ def insert(base: sqlite3.Connection, group: str, row: Row) -> None:
     base.execute(f"INSERT INTO {group} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
 
-def create_made(names: Iterable[str]) -> None:
-    """One of the tables of before, as ``made``."""
-    op.create_table(
-        "made",
-        sa.Column("snapshot_id", sa.Integer, nullable=False),
-        sa.Column("ConnectIndex", sa.Integer, nullable=False),
-        *(
-            sa.Column(name, sa.Integer, sa.Computed(DERIVED[name], persisted=False))
-            if name in DERIVED
-            else sa.Column(name, sa.Integer)
-            for name in names
-        ),
-    )
-
-
 def stored(table: str) -> list[str]:
     """The columns of a table that had values of their own."""
-    return [name for name in TABLES[table].split() if name in GROUP_OF]
+    return [name for name in VARIABLES[table].split() if name in GROUP_OF]
 
 
 def every() -> list[str]:
     """The columns of all tables."""
-    return [name for names in TABLES.values() for name in names.split()]
+    return [name for table in SAMPLED for name in VARIABLES[table].split()]
 
 
 def expression(name: str) -> str:
@@ -291,7 +194,8 @@ def view(name: str, columns: Iterable[str]) -> str:
 
 def latest() -> str:
     """Every connection with its newest sample."""
-    picked = [f"c.{name}" for name in CONNECTION.split()] + [named(name) for name in every()]
+    picked = [f"c.{name}" for name in ("ConnectIndex", *CONNECTION.split())]
+    picked += [named(name) for name in every()]
     newest = (
         "FROM connection AS c\nLEFT JOIN sample ON sample.rowid = (SELECT rowid FROM sample AS n"
         " WHERE n.ConnectIndex = c.ConnectIndex ORDER BY n.snapshot_id DESC LIMIT 1)"
@@ -306,20 +210,4 @@ def named(name: str) -> str:
 
 def select(name: str, columns: Iterable[str], source: str) -> str:
     """A view over samples and what they refer to."""
-    joins = [f"LEFT JOIN {g} ON {g}.{g}_id = sample.{g}_id" for g in REFERRED]
-    return "\n".join([f"CREATE VIEW {name} AS SELECT", ",\n".join(columns), source, *joins])
-
-
-def latest_of_tables() -> str:
-    """Every connection with its newest row of each table, as it was before."""
-    columns = [f"c.{name}" for name in CONNECTION.split()]
-    joins = list[str]()
-    for table, names in TABLES.items():
-        columns += [f"{table}.{name}" for name in names.split()]
-        joins.append(
-            f"LEFT JOIN {table} ON {table}.rowid = (SELECT rowid FROM {table} AS n"  # noqa: S608
-            " WHERE n.ConnectIndex = c.ConnectIndex ORDER BY n.snapshot_id DESC LIMIT 1)"
-        )
-    return "\n".join(
-        ["CREATE VIEW latest AS SELECT", ",\n".join(columns), "FROM connection AS c", *joins]
-    )
+    return "\n".join([f"CREATE VIEW {name} AS SELECT", ",\n".join(columns), source, *JOINS])

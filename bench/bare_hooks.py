@@ -12,32 +12,19 @@ import struct
 import sys
 from typing import Final
 
-from bpf import syscall
-from bpf.btf import Btf, Kind
-from bpf.loader import cgroup_root, is_available
+from bpf.btf import Btf
+from bpf.loader import attach_program, cgroup_root, is_available, load_program
 from bpf.probes import PROBES, Hook, Probe
-from bpf.syscall import AttachType, ProgramType
 
 _MOVE_TO_R0: Final = 0xB7
 _EXIT: Final = 0x95
-_CGROUP_HOOKS: Final = {
-    Hook.INGRESS: AttachType.CGROUP_INET_INGRESS,
-    Hook.EGRESS: AttachType.CGROUP_INET_EGRESS,
-}
 
 
 def attach(probe: Probe, btf: Btf, cgroup: int) -> int:
     """Let every packet pass, or look at nothing; the link."""
-    code = struct.pack("=BBhiBBhi", _MOVE_TO_R0, 0, 0, probe.hook in _CGROUP_HOOKS, _EXIT, 0, 0, 0)
-    where = _CGROUP_HOOKS.get(probe.hook)
-    if where is not None:
-        program = syscall.load_program("bare", code, ProgramType.CGROUP_SKB, where)
-        return syscall.attach_cgroup(program, cgroup, where)
-    found = btf.find(probe.hook.value.format(target=probe.target), Kind.TYPEDEF)
-    assert found is not None, "only available hooks are asked for"
-    where = AttachType.TRACE_RAW_TP
-    program = syscall.load_program("bare", code, ProgramType.TRACING, where, found)
-    return syscall.attach_tracepoint(program)
+    answer = probe.hook in (Hook.INGRESS, Hook.EGRESS)
+    code = struct.pack("=BBhiBBhi", _MOVE_TO_R0, 0, 0, answer, _EXIT, 0, 0, 0)
+    return attach_program(probe, load_program(probe, code, btf), cgroup)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from bench.effort import Effort
 from bench.flows import Flows, run_row
+from bench.footprint import database_octets
 from bench.report import Cell, Section
 from bpf.meters import Snapshot
 from bpf.variable import SAMPLED, Group
@@ -90,20 +91,12 @@ def written(
     found = []
     for _ in range(times):
         snapshot = flows.snapshot(active)
-        octets, began, cpu = _octets(path), time.perf_counter(), time.process_time()
+        octets, began, cpu = database_octets(path), time.perf_counter(), time.process_time()
         rows = writer.write(snapshot)
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-        found.append(Written(rows, seconds, cpu_seconds, _octets(path) - octets))
+        found.append(Written(rows, seconds, cpu_seconds, database_octets(path) - octets))
     writer.close("measured")
     return found
-
-
-def _octets(path: Path) -> int:
-    """The database's size with all that is committed, wherever it lies."""
-    with closing(sqlite3.connect(path)) as base:
-        (pages,) = base.execute("PRAGMA page_count").fetchone()
-        (octets,) = base.execute("PRAGMA page_size").fetchone()
-        return int(pages) * int(octets)
 
 
 def _against_the_driver(effort: Effort) -> Section:

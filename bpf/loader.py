@@ -235,7 +235,10 @@ def _load_here(request: Request) -> Loaded:
     }
     module = _compile(btf, source(request.filters, btf), defines)
     rings = _make_rings(module, online, request.shards, size)
-    programs = {probe: _load_program(module, btf, probe) for probe in probes}
+    programs = {
+        probe: load_program(probe, module.bpf.dump_func(probe.function.encode()), btf)
+        for probe in probes
+    }
     links = _attach(module, programs, cgroup)
     _backfill(links.pop("on_backfill"))
     return Loaded(
@@ -357,17 +360,20 @@ def _attach(module: Any, programs: Mapping[Probe, int], cgroup: int) -> dict[str
     links: dict[str, int] = {}
     for probe, program in programs.items():
         try:
-            if probe.hook is Hook.TRACEPOINT:
-                links[probe.function] = syscall.attach_tracepoint(program)
-            elif probe.hook is Hook.ITERATOR:
-                over = _map_fd(module, probe.over) if probe.over else None
-                links[probe.function] = syscall.attach_iterator(program, over)
-            else:
-                where = _cgroup_hook(probe)
-                links[probe.function] = syscall.attach_cgroup(program, cgroup, where)
+            over = _map_fd(module, probe.over) if probe.over else None
+            links[probe.function] = attach_program(probe, program, cgroup, over)
         except OSError as e:
             raise syscall.refusal(probe.function, e) from e
     return links
+
+
+def attach_program(probe: Probe, program: int, cgroup: int, over: int | None = None) -> int:
+    """Attach one to its hook; the link. ``over`` is the map that an iterator runs over."""
+    if probe.hook is Hook.TRACEPOINT:
+        return syscall.attach_tracepoint(program)
+    if probe.hook is Hook.ITERATOR:
+        return syscall.attach_iterator(program, over)
+    return syscall.attach_cgroup(program, cgroup, _cgroup_hook(probe))
 
 
 def _cgroup_hook(probe: Probe) -> AttachType:
@@ -375,8 +381,8 @@ def _cgroup_hook(probe: Probe) -> AttachType:
     return AttachType.CGROUP_INET_INGRESS if ingress else AttachType.CGROUP_INET_EGRESS
 
 
-def _load_program(module: Any, btf: Btf, probe: Probe) -> int:
-    code: bytes = module.bpf.dump_func(probe.function.encode())
+def load_program(probe: Probe, code: bytes, btf: Btf) -> int:
+    """Load instructions for a program's hook; its descriptor."""
     if probe.hook in (Hook.INGRESS, Hook.EGRESS):
         where = _cgroup_hook(probe)
         return syscall.load_program(probe.function, code, ProgramType.CGROUP_SKB, where)

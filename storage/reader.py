@@ -123,12 +123,11 @@ class Reader:
         With ``growth`` the base is what the values were when the period began.
         """
         names = [c.name for c in identity(variables)]
-        is_sampled_at_all = any(map(is_sampled, variables))
         for found in self._rows(latest(variables, question, growth=growth), question):
             base = tuple(_base_value(v, found) for v in variables) if growth else None
             yield Sample(
                 connection={name: found[name] for name in names},
-                taken_us=found["taken"] if is_sampled_at_all else None,
+                taken_us=found.get("taken"),
                 as_of_us=_while_open(question.period.runs[found["run_id"]], found["closed_us"]),
                 values=tuple(_value(v, found) for v in variables),
                 base=base,

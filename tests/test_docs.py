@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 from bpf.catalogue import stored_in
 from bpf.errors import EstatsError
 from bpf.meters import METERS, Run, Snapshot
-from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW, Flag, new_bit, sample_dtype
-from bpf.variable import HISTORIES, REFERRED, SAMPLED, Table
+from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW, Flag
+from bpf.variable import HISTORIES, SAMPLED, Table
 from cli.app import app
 from storage import schema
 from storage.writer import Writer
+from tests.samples import Samples
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -94,17 +95,13 @@ def _endpoints(now: int) -> np.ndarray[Any, Any]:
     return rows
 
 
-def _samples(step: int) -> np.ndarray[Any, Any]:
+def _values(step: int) -> dict[int, dict[str, int]]:
     """All variables of the four connections, each larger at every step."""
-    samples = np.zeros(4, sample_dtype())
-    samples["connect_index"] = 1, 2, 3, 4
-    for group in REFERRED:
-        samples[group.value] = 4 * step + np.arange(1, 5)
-        samples["new"] |= np.uint64(new_bit(group))
-    for table in SAMPLED:
-        _fill(samples["blocks"][table.value], table, step)
-    samples["blocks"]["perf"]["cur_rwin_rcvd"] = 1
-    return samples
+    stored = [v for table in SAMPLED for v in stored_in(table)]
+    return {
+        i: {v.name: (step + 1) * (v.id + i) for v in stored} | {"CurRwinRcvd": 1}
+        for i in (1, 2, 3, 4)
+    }
 
 
 def _listeners(step: int) -> np.ndarray[Any, Any]:
@@ -141,6 +138,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         unavailable={},
     )
     writer = Writer(folder / "flows.db", run)
+    told = Samples()
     for step, age in enumerate((110, 70, 5)):
         writer.write(
             Snapshot(
@@ -149,7 +147,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 interval_us=SECOND,
                 meters=dict.fromkeys(METERS, 0),
                 connections=_connections(now),
-                samples=_samples(step),
+                samples=told.of(_values(step)),
                 listeners=_listeners(step),
                 endpoints=_endpoints(now),
             )

@@ -114,6 +114,13 @@ def test_a_connection_that_is_tracked_stays_so(server: socket.socket) -> None:
         assert Counters(loaded, 1).total("sampled_out") == 2
 
 
+def budgeted(server: socket.socket, share: str) -> list[str]:
+    """Options of a collector of the server's port that has this budget."""
+    port = str(server.getsockname()[1])
+    options = ["--port", port, "--flush-interval", "250ms"]
+    return [*options, "--source", "bpf", "--max-overhead", share]
+
+
 def storm(server: socket.socket, enough: Callable[[], bool]) -> int:
     """Short connections until there are enough; how many."""
     made = 0
@@ -148,9 +155,7 @@ def test_a_small_budget_first_flushes_less_often_and_then_leaves_connections_out
     server: socket.socket, tmp_path: Path
 ) -> None:
     """No end is lost without a word, and a connection from before is told of to its end."""
-    options = ["--port", str(server.getsockname()[1]), "--flush-interval", "250ms"]
-    options += ["--source", "bpf", "--max-overhead", "0.001%"]
-    with collecting(tmp_path, *options) as collector:
+    with collecting(tmp_path, *budgeted(server, "0.001%")) as collector:
         base = collector.database
         with connected(server) as old:
             whose = list(map(cookie, old))
@@ -177,9 +182,7 @@ def test_a_budget_that_is_never_reached_changes_nothing(
     server: socket.socket, tmp_path: Path
 ) -> None:
     """All ends are there, and what they cost is told."""
-    options = ["--port", str(server.getsockname()[1]), "--flush-interval", "250ms"]
-    options += ["--source", "bpf", "--max-overhead", "100000%"]
-    with collecting(tmp_path, *options) as collector:
+    with collecting(tmp_path, *budgeted(server, "100000%")) as collector:
         base = collector.database
         made = storm(server, lambda: snapshots(base, "count(bpf_ns)") > 2)
         base.catch_up()

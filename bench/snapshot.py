@@ -15,8 +15,8 @@ from bench.flows import Flows, run_row
 from bench.footprint import database_octets
 from bench.report import Cell, Section
 from bpf.meters import Snapshot
-from bpf.variable import SAMPLED, Group
-from storage.cells import group_cells, group_columns
+from bpf.variable import Group
+from storage.cells import group_rows
 from storage.writer import Writer
 
 _CONNECTIONS: Final = (1_000, 10_000, 100_000)
@@ -135,15 +135,15 @@ def _against_the_driver(effort: Effort) -> Section:
 
 
 def _by_the_driver(path: Path, snapshot: Snapshot, number: int) -> float:
-    cells = {g: group_cells(g, snapshot.samples, number).tolist() for g in Group}
+    every = {g: group_rows(g, snapshot.samples, number) for g in Group}
+    cells = {g: rows.cells.tolist() for g, rows in every.items()}
     with closing(sqlite3.connect(path, isolation_level=None)) as base:
         base.execute("PRAGMA synchronous = NORMAL")
         began = time.perf_counter()
         base.execute("BEGIN IMMEDIATE")
-        for group, rows in cells.items():
-            columns = group_columns(group, SAMPLED)
-            places = ", ".join("?" * len(columns))
-            insert = f"INSERT INTO {group.value} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  (our names)
-            base.executemany(insert, rows)
+        for group, (columns, _, same) in every.items():
+            places = ", ".join(["?"] * len(columns) + list(same.values()))
+            insert = f"INSERT INTO {group.value} ({', '.join([*columns, *same])}) VALUES ({places})"  # noqa: S608  (our names)
+            base.executemany(insert, cells[group])
         base.execute("COMMIT")
         return time.perf_counter() - began

@@ -1,14 +1,10 @@
-"""What the collector hands over, as matrices of the values that SQLite stores.
-
-A matrix has a row for each row to write and a column for each name of ``*_COLUMNS``. It is of
-``i8``, or of objects where some value is NULL or text.
-"""
+"""What the collector hands over, as matrices of the values that SQLite stores."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from ipaddress import IPv6Address
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +18,9 @@ from storage.closing import close_reasons
 Array = npt.NDArray[Any]
 
 _NO_UID = 0xFFFFFFFF  # what the kernel calls an invalid uid
+_MANY: Final = 1000  # rows: for fewer of them, a statement of their own is not worth its making
 
-#: Columns of ``connection`` in the order of ``connection_cells``; the first one is its key.
+#: The first one is the key.
 CONNECTION_COLUMNS: Final = (
     "ConnectIndex",
     "run_id",
@@ -47,7 +44,7 @@ CONNECTION_COLUMNS: Final = (
 )
 
 
-#: Columns of ``endpoint`` in the order of ``endpoint_cells``; the first one is its key.
+#: The first one is the key.
 ENDPOINT_COLUMNS: Final = (
     "ListenerIndex",
     "run_id",
@@ -67,58 +64,78 @@ ENDPOINT_COLUMNS: Final = (
 )
 
 
-@cache
-def group_columns(group: Group, tables: tuple[Table, ...]) -> tuple[str, ...]:
-    """Columns of a group in the order of ``group_cells``: what these tables have in it."""
-    names = (v.name for v in in_group(group) if v.table in tables)
-    if group in REFERRED:
-        return (f"{group.value}_id", "ConnectIndex", *names)
-    return ("snapshot_id", "ConnectIndex", *(f"{g.value}_id" for g in REFERRED), *names)
+class Rows(NamedTuple):
+    """Rows for one table.
+
+    ``cells`` has a row for each of them and a column for each of ``columns``. It is of ``i8``, or
+    of objects where some value is NULL or text. ``same`` are further columns, with the SQL literal
+    that all rows have in them: binding the zeros of connections that came and went would be half
+    of the work.
+    """
+
+    columns: tuple[str, ...]
+    cells: Array
+    same: Mapping[str, str]
 
 
-def group_cells(group: Group, samples: Array, snapshot_id: int) -> Array:
+def group_rows(group: Group, samples: Array, snapshot_id: int) -> Rows:
     """Samples of dtype ``record.sample_dtype``: all, or those whose row of the group is new.
 
     A value whose known-bit is not set is NULL.
     """
     if group in REFERRED:
         samples = samples[samples["new"] & new_bit(group) != 0]
-        first = [samples[group.value], samples["connect_index"]]
+        keys = {f"{group.value}_id": samples[group.value]}
     else:
-        referred = [samples[g.value] for g in REFERRED]
-        first = [np.full(len(samples), snapshot_id), samples["connect_index"], *referred]
+        keys = {"snapshot_id": np.full(len(samples), snapshot_id)}
+        keys |= {f"{g.value}_id": samples[g.value] for g in REFERRED}
+    keys["ConnectIndex"] = samples["connect_index"]
     blocks = samples["blocks"]
     variables = [v for v in in_group(group) if v.table.value in (blocks.dtype.names or ())]
-    values = [blocks[v.table.value][v.column] for v in variables]
-    known = [blocks[v.table.value]["known"] & _known_bit(v) for v in variables]
-    return _integers(first, values, known)
+    return _rows(keys, {v: blocks[v.table.value] for v in variables})
 
 
-def listener_columns() -> tuple[str, ...]:
-    """Columns of the table of listeners in the order of ``listener_cells``."""
-    return ("snapshot_id", "ListenerIndex", *(v.name for v in stored_in(Table.LISTENER)))
-
-
-def listener_cells(rows: Array, snapshot_id: int) -> Array:
+def listener_rows(rows: Array, snapshot_id: int) -> Rows:
     """Rows of dtype ``record.LISTENER_ROW``; a value whose known-bit is not set is NULL."""
-    variables, block = stored_in(Table.LISTENER), rows["block"]
-    first = [np.full(len(rows), snapshot_id), rows["listener_index"]]
-    values = [block[v.column] for v in variables]
-    return _integers(first, values, [block["known"] & _known_bit(v) for v in variables])
+    keys = {
+        "snapshot_id": np.full(len(rows), snapshot_id),
+        "ListenerIndex": rows["listener_index"],
+    }
+    return _rows(keys, dict.fromkeys(stored_in(Table.LISTENER), rows["block"]))
 
 
-def _integers(first: Sequence[Array], values: Sequence[Array], known: Sequence[Array]) -> Array:
-    """A matrix of integer columns, the ones after the ``first`` with NULL where not known."""
-    columns = [*first, *values]
-    cells = np.empty((len(columns[0]), len(columns)), np.int64)
-    for place, column in enumerate(columns):
-        cells[:, place] = u64.encode(column) if column.dtype == "u8" else column
-    if all(map(np.all, known)):
+def _rows(keys: Mapping[str, Array], blocks: Mapping[Variable, Array]) -> Rows:
+    """The keys, and each variable out of the block that it lies in."""
+    columns, same = dict(keys), {}
+    nullable: dict[str, Array] = {}
+    (count,) = {len(key) for key in keys.values()}
+    for v, block in blocks.items():
+        values, is_null = block[v.column], block["known"] & _known_bit(v) == 0
+        if count >= _MANY and is_null.all():
+            same[v.name] = "NULL"
+        elif is_null.any():
+            nullable[v.name] = is_null
+            columns[v.name] = values
+        elif count >= _MANY and (values == values[0]).all():
+            same[v.name] = str(u64.encode(values[:1])[0] if values.dtype == "u8" else values[0])
+        else:
+            columns[v.name] = values
+    return Rows(tuple(columns), _integers(columns, nullable), same)
+
+
+def _integers(columns: Mapping[str, Array], nullable: Mapping[str, Array]) -> Array:
+    """A matrix of integer columns; ``nullable`` tells of some which values are none."""
+    (count,) = {len(values) for values in columns.values()}
+    cells = np.empty((count, len(columns)), np.int64)
+    for place, values in enumerate(columns.values()):
+        cells[:, place] = u64.encode(values) if values.dtype == "u8" else values
+    if not nullable:
         return cells
-    nullable = cells.astype(object)
-    for place, is_known in enumerate(known, start=len(first)):
-        nullable[is_known == 0, place] = None
-    return nullable
+    objects = cells.astype(object)
+    for place, name in enumerate(columns):
+        if name in nullable:
+            objects[nullable[name], place] = None
+    return objects
 
 
 @cache
@@ -126,7 +143,7 @@ def _known_bit(v: Variable) -> np.uint64:
     return np.uint64(1 << known_bit(v.table, v.column))
 
 
-def connection_cells(connections: Array, run_id: int) -> Array:
+def connection_rows(connections: Array, run_id: int) -> Rows:
     """Rows of dtype ``record.CONNECTION``."""
     identity, flags = connections["identity"], connections["flags"]
     closed = connections["closed_us"] != 0
@@ -147,7 +164,7 @@ def connection_cells(connections: Array, run_id: int) -> Array:
     return _matrix(columns, CONNECTION_COLUMNS, len(connections))
 
 
-def endpoint_cells(endpoints: Array, run_id: int) -> Array:
+def endpoint_rows(endpoints: Array, run_id: int) -> Rows:
     """Rows of dtype ``record.ENDPOINT``."""
     identity, kind = endpoints["identity"], endpoints["address_type"]
     addresses = _addresses(identity["local_address"], kind == 1)
@@ -181,11 +198,11 @@ def _owned(sockets: Array) -> dict[str, Array | int]:
     }
 
 
-def _matrix(columns: Mapping[str, Array | int], names: Sequence[str], rows: int) -> Array:
+def _matrix(columns: Mapping[str, Array | int], names: tuple[str, ...], rows: int) -> Rows:
     cells = np.empty((rows, len(names)), object)
     for place, name in enumerate(names):
         cells[:, place] = columns[name]
-    return cells
+    return Rows(names, cells, {})
 
 
 def _or_null(values: Array, known: npt.NDArray[np.bool_]) -> Array:

@@ -9,23 +9,20 @@ import sqlite3
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
-
-import numpy.typing as npt
+from typing import Final
 
 from bpf.meters import METERS, Run, Snapshot
-from bpf.variable import REFERRED, Group, Table
+from bpf.variable import REFERRED, Group
 from storage.cells import (
     CONNECTION_COLUMNS,
     ENDPOINT_COLUMNS,
-    connection_cells,
-    endpoint_cells,
-    group_cells,
-    group_columns,
-    listener_cells,
-    listener_columns,
+    Rows,
+    connection_rows,
+    endpoint_rows,
+    group_rows,
+    listener_rows,
 )
 from storage.engine import open_writable
 from storage.errors import storage_errors
@@ -87,31 +84,20 @@ class Writer:
                 interval_us=snapshot.interval_us,
                 **{name: snapshot.meters.get(name) for name in METERS},
             )
-            _insert(
-                database,
-                "connection",
-                CONNECTION_COLUMNS,
-                connection_cells(snapshot.connections, self._run_id),
-                _UPSERT_CONNECTION,
-            )
-            _insert(
-                database,
-                "endpoint",
-                ENDPOINT_COLUMNS,
-                endpoint_cells(snapshot.endpoints, self._run_id),
-                _UPSERT_ENDPOINT,
-            )
-            rows = self._write_samples(database, snapshot, snapshot_id)
-            _insert(
-                database,
-                "listener",
-                listener_columns(),
-                listener_cells(snapshot.listeners, snapshot_id),
-            )
+            connections = connection_rows(snapshot.connections, self._run_id)
+            _insert(database, "connection", connections, _UPSERT_CONNECTION)
+            endpoints = endpoint_rows(snapshot.endpoints, self._run_id)
+            _insert(database, "endpoint", endpoints, _UPSERT_ENDPOINT)
+            written = 0
+            for group in Group:
+                rows = group_rows(group, snapshot.samples, snapshot_id)
+                _insert(database, group.value, rows)
+                written += len(rows.cells)
+            _insert(database, "listener", listener_rows(snapshot.listeners, snapshot_id))
             for table, values in snapshot.host.items():
                 _insert_one(database, table.value, snapshot_id=snapshot_id, **values)
         parts = (snapshot.connections, snapshot.endpoints, snapshot.listeners, snapshot.host)
-        return rows + sum(map(len, parts))
+        return written + sum(map(len, parts))
 
     def database_bytes(self) -> int:
         """What the database takes on disk: the file and its write-ahead log."""
@@ -132,18 +118,6 @@ class Writer:
                     (time.time_ns() // 1000, reason, self._run_id),
                 )
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    @staticmethod
-    def _write_samples(database: sqlite3.Connection, snapshot: Snapshot, snapshot_id: int) -> int:
-        """The rows of every group; how many."""
-        names = snapshot.samples.dtype["blocks"].names or ()
-        tables = tuple(Table(name) for name in names)
-        rows = 0
-        for group in Group:
-            cells = group_cells(group, snapshot.samples, snapshot_id)
-            _insert(database, group.value, group_columns(group, tables), cells)
-            rows += len(cells)
-        return rows
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
@@ -191,24 +165,25 @@ def _insert_one(database: sqlite3.Connection, table: str, **values: int | str | 
     return cursor.lastrowid
 
 
-def _insert(
-    database: sqlite3.Connection,
-    table: str,
-    columns: tuple[str, ...],
-    cells: npt.NDArray[Any],
-    on_conflict: str = "",
-) -> None:
-    """Insert the rows of a matrix: as many as fit into each statement, the rest one by one."""
+def _insert(database: sqlite3.Connection, table: str, rows: Rows, on_conflict: str = "") -> None:
+    """Insert rows: as many as fit into each statement, the rest one by one."""
+    columns, cells, same = rows
     together = max(1, _PARAMETERS // len(columns))
     full = len(cells) // together * together
     many = cells[:full].reshape(-1, together * len(columns)).tolist()
-    database.executemany(_statement(table, columns, together) + on_conflict, many)
-    database.executemany(_statement(table, columns, 1) + on_conflict, cells[full:].tolist())
+    literals = tuple(same.items())
+    statement = _statement(table, columns, together, literals) + on_conflict
+    database.executemany(statement, many)
+    statement = _statement(table, columns, 1, literals) + on_conflict
+    database.executemany(statement, cells[full:].tolist())
 
 
-@cache
-def _statement(table: str, columns: tuple[str, ...], rows: int) -> str:
+@lru_cache(maxsize=32)
+def _statement(
+    table: str, columns: tuple[str, ...], rows: int, literals: tuple[tuple[str, str], ...] = ()
+) -> str:
     """The text of an insert, the same for each call, so that sqlite3 finds it prepared."""
-    row = f"({', '.join('?' * len(columns))})"
-    into = f"INSERT INTO {table} ({', '.join(columns)})"  # names of the schema, never a user's
-    return f"{into} VALUES {', '.join([row] * rows)}"
+    places = ["?"] * len(columns) + [literal for _, literal in literals]
+    names = (*columns, *(name for name, _ in literals))  # of the schema, never a user's
+    row = f"({', '.join(places)})"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES {', '.join([row] * rows)}"  # noqa: S608

@@ -1,6 +1,6 @@
 """A run and snapshots to store, made in memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -12,8 +12,7 @@ from bpf.meters import METERS, Run, Snapshot
 from bpf.record import CONNECTION, Flag, new_bit, sample_dtype
 from bpf.variable import REFERRED, SAMPLED, Table
 from storage.writer import Writer
-
-MakeSnapshot = Callable[..., Snapshot]
+from tests.storage.contents import MakeSnapshot
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from bpf.catalogue import stored_in
 from bpf.variable import Table
 from storage.engine import open_readonly
 from storage.writer import Writer
-from tests.storage.conftest import MakeSnapshot
+from tests.storage.contents import MakeSnapshot
 
 
 def rows(path: Path, statement: str) -> list[tuple[Any, ...]]:

@@ -6,58 +6,26 @@ import resource
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
 from bpf.catalogue import stored_in
 from bpf.errors import StorageError
-from bpf.meters import BUDGET_METERS, METERS, Run, Snapshot
-from bpf.record import ENDPOINT, LISTENER_ROW, Flag, block_dtype
+from bpf.meters import BUDGET_METERS, METERS, Run
+from bpf.record import ENDPOINT, LISTENER_ROW, Flag
 from bpf.variable import SAMPLED, Group, Table
-from storage import u64
-from storage.engine import open_readonly, open_writable
+from storage.engine import open_writable
 from storage.errors import DatabaseFullError, storage_errors
 from storage.writer import Writer
 from tests.samples import Samples
-
-MakeSnapshot = Callable[..., Snapshot]
-
-
-def rows(path: Path, statement: str) -> list[tuple[Any, ...]]:
-    """All rows of a query."""
-    with open_readonly(path).connect() as connection:
-        return [tuple(row) for row in connection.exec_driver_sql(statement)]
-
-
-def select(path: Path, columns: Iterable[str], table: str, rest: str = "") -> list[tuple[Any, ...]]:
-    """Columns of all rows of a table."""
-    return rows(path, f"SELECT {', '.join(columns)} FROM {table} {rest}")  # noqa: S608
-
-
-def one_connection(make_snapshot: MakeSnapshot, **fields: object) -> Snapshot:
-    """A snapshot of one connection with these fields of CONNECTION or of its identity."""
-    snapshot = make_snapshot(1, tables=())
-    for name, value in fields.items():
-        of_identity = name in (snapshot.connections.dtype["identity"].names or ())
-        place = snapshot.connections["identity"] if of_identity else snapshot.connections
-        place[name] = value
-    return snapshot
-
-
-def mapped(address: str) -> list[int]:
-    """16 octets, IPv4 as v4-mapped."""
-    packed = ip_address(address).packed
-    return list(packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed)
+from tests.storage.contents import MakeSnapshot, one_connection, rows, select
 
 
 def test_a_run_is_described(database: Path, run: Run) -> None:
@@ -137,140 +105,6 @@ def test_tables_that_were_not_collected_are_null(
     writer.write(make_snapshot(tables=(Table.PERF,)))
     assert rows(database, "SELECT count(SegsOut) FROM perf") == [(3,)]
     assert rows(database, "SELECT count(CountRTT), count(*) FROM path") == [(0, 3)]
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
-@given(data=st.data())
-def test_rows_through_the_database_and_back_are_the_identity(
-    database: Path, run: Run, make_snapshot: MakeSnapshot, data: st.DataObject
-) -> None:
-    """Any operands, any of them unknown: what is known comes back, the rest is NULL."""
-    table = data.draw(st.sampled_from(SAMPLED))
-    dtype = block_dtype(table)
-    many = data.draw(st.integers(0, 40))
-    octets = data.draw(st.binary(min_size=many * dtype.itemsize, max_size=many * dtype.itemsize))
-    snapshot = make_snapshot(many, tables=(table,))
-    snapshot.samples["blocks"][table.value] = given_rows = np.frombuffer(octets, dtype)
-    writer = Writer(database, run)
-    writer.write(snapshot)
-    writer.close("done")
-    variables = stored_in(table)
-    newest = "WHERE snapshot_id = (SELECT max(snapshot_id) FROM snapshot) ORDER BY ConnectIndex"
-    found = select(database, [v.name for v in variables], table.value, newest)
-    assert len(found) == many
-    for row, values in zip(given_rows, found, strict=True):
-        for bit, (variable, value) in enumerate(zip(variables, values, strict=True)):
-            if not int(row["known"]) >> bit & 1:
-                assert value is None
-            elif variable.dtype == "u8":
-                assert u64.decode([value])[0] == row[variable.column]
-            else:
-                assert value == row[variable.column]
-
-
-@pytest.mark.parametrize(
-    ("address", "ipv4", "text"),
-    [
-        ("10.0.0.1", True, "10.0.0.1"),
-        ("fd00::1", False, "fd00::1"),
-        ("2001:db8:0:0:1:0:0:1", False, "2001:db8::1:0:0:1"),
-        ("2001:DB8:0:1:1:1:1:1", False, "2001:db8:0:1:1:1:1:1"),
-        ("::", False, "::"),
-    ],
-)
-def test_addresses_are_text_as_people_write_it(
-    database: Path,
-    writer: Writer,
-    make_snapshot: MakeSnapshot,
-    address: str,
-    ipv4: bool,
-    text: str,
-) -> None:
-    """Dotted quads for IPv4 on the wire, RFC 5952 for IPv6."""
-    writer.write(
-        one_connection(
-            make_snapshot,
-            flags=Flag.IPV4 if ipv4 else 0,
-            local_address=mapped(address),
-            rem_address=mapped(address),
-            local_port=40000,
-            rem_port=5001,
-        )
-    )
-    assert rows(
-        database,
-        "SELECT AddressType, LocalAddress, LocalPort, RemAddress, RemPort FROM connection",
-    ) == [(1 if ipv4 else 2, text, 40000, text, 5001)]
-
-
-@pytest.mark.parametrize(
-    ("flags", "origin"),
-    [
-        (Flag.ACTIVE, "active"),
-        (Flag.PASSIVE, "passive"),
-        (Flag.ACTIVE | Flag.BACKFILL, "backfill"),
-        (Flag.PASSIVE | Flag.BACKFILL | Flag.POLLED, "polled"),
-        (Flag(0), "backfill"),
-    ],
-)
-def test_the_flags_say_how_a_connection_came_to_be_known(
-    database: Path, writer: Writer, make_snapshot: MakeSnapshot, flags: Flag, origin: str
-) -> None:
-    """Polled before backfill before the handshake's side."""
-    writer.write(one_connection(make_snapshot, flags=flags))
-    assert rows(database, "SELECT origin FROM connection") == [(origin,)]
-
-
-OWNER_COLUMNS = "SELECT pid, pid_start_ns, comm, uid, cgroup_id, netns FROM connection"
-
-
-def test_an_owner_seen_in_process_context_is_stored(
-    database: Path, writer: Writer, make_snapshot: MakeSnapshot
-) -> None:
-    """Process, user, cgroup and namespace."""
-    writer.write(
-        one_connection(
-            make_snapshot,
-            flags=Flag.OWNER,
-            pid=23,
-            pid_start_ns=5,
-            comm=b"iperf3",
-            uid=1000,
-            cgroup=7,
-            netns=4026531840,
-        )
-    )
-    assert rows(database, OWNER_COLUMNS) == [(23, 5, "iperf3", 1000, 7, 4026531840)]
-
-
-def test_an_unknown_owner_is_null(
-    database: Path, writer: Writer, make_snapshot: MakeSnapshot
-) -> None:
-    """Never zero, and never what happened to lie in the fields."""
-    writer.write(
-        one_connection(make_snapshot, flags=0, pid=23, pid_start_ns=5, comm=b"x", uid=2**32 - 1)
-    )
-    assert rows(database, OWNER_COLUMNS) == [(None,) * 6]
-
-
-@pytest.mark.parametrize(
-    ("comm", "text"),
-    [
-        (b"caf\xc3\xa9", "café"),
-        (b"\xff\xfe", "\\xff\\xfe"),
-        (b"a\x1b[2Jb", "a\\x1b[2Jb"),
-        (b"a\nb\tc\x7f", "a\\nb\\tc\\x7f"),
-        ("x\u202ey".encode(), "x\\u202ey"),
-        (b"new\0ldname", "new"),
-        (b"'; DROP TABLE--", "'; DROP TABLE--"),
-    ],
-)
-def test_a_hostile_process_name_is_only_text(
-    database: Path, writer: Writer, make_snapshot: MakeSnapshot, comm: bytes, text: str
-) -> None:
-    """Any process can call itself anything; no terminal obeys what is stored."""
-    writer.write(one_connection(make_snapshot, flags=Flag.OWNER, comm=comm))
-    assert rows(database, "SELECT comm FROM connection") == [(text,)]
 
 
 def test_a_connection_is_one_row_that_closes(

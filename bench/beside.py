@@ -110,7 +110,7 @@ KERNEL_ALONE: Final = Beside("its kernel side alone", lambda: program("bench.dra
 BARE_HOOKS: Final = Beside("its hooks with empty programs", lambda: program("bench.bare_hooks"))
 PERF_ALONE: Final = Beside("estats, table perf", lambda: collector("--tables", "perf"), lags=True)
 ONE_RECORD: Final = Beside(
-    "a record for each of 20 variables at each segment", lambda: program("bench.one_record")
+    "a record for each variable at each segment", lambda: program("bench.one_record")
 )
 
 

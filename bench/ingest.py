@@ -1,5 +1,6 @@
 """From ring memory to tables: one worker, two workers, and the plain way beside them."""
 
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -8,13 +9,12 @@ from typing import Final
 
 import numpy as np
 
-from bench import worker
+from bench import plain, worker
 from bench.effort import Effort
 from bench.pairs import Figures, alternate, compare
+from bench.processes import output
 from bench.report import Section
-from bpf.catalogue import stored_in
 from bpf.record import batch_dtype
-from bpf.variable import SAMPLED, Op, Variable
 from collector.ring import Batches
 
 _FIGURE: Final = "operands_per_second"
@@ -57,8 +57,13 @@ def _against(effort: Effort, rounds: int) -> Section:
             timings = workers.map(worker.measure, [1_000] * 2, [rounds] * 2)
             return {_FIGURE: sum(t.operands_per_second for t in timings)}
 
+    others = {
+        "two workers": two,
+        "a loop over operands, in Python": _loop,
+        "bcc's own ring buffer, and that loop": _bcc_ring,
+    }
     rows = []
-    for name, other in (("two workers", two), ("a loop over operands, in Python", _loop)):
+    for name, other in others.items():
         found = compare(alternate(one, other, effort.pairs), _FIGURE)
         rows.append(
             (name, found.without / 1e6, found.having / 1e6, found.ratio, found.spread, found.pairs)
@@ -66,7 +71,8 @@ def _against(effort: Effort, rounds: int) -> Section:
     return Section(
         title="Ingest: against other ways",
         means="The same batches of 1,000 connections. Two workers have a ring and a processor"
-        " each; the loop takes one operand after the other and keeps it in a dictionary.",
+        " each; the loop takes one operand after the other and keeps it in a dictionary; bcc's"
+        " ring buffer calls a function for each batch, and that runs the loop over it.",
         columns=("way", "one worker, million/s", "this, million/s", "ratio", "spread", "pairs"),
         rows=rows,
     )
@@ -76,31 +82,11 @@ def _loop() -> Figures:
     """The same stream, an operand at a time."""
     batches: Batches = np.zeros(400, batch_dtype())
     worker.fill(batches, np.random.default_rng(1), 1_000, 0)
-    values: dict[tuple[int, int], int] = {}
-    applied = 0
     began = time.perf_counter()
-    connections = batches["head"]["id"].tolist()
-    for table in SAMPLED:
-        columns = stored_in(table)
-        for connection, (known, *operands) in zip(
-            connections, batches[table.value].tolist(), strict=True
-        ):
-            for place, variable in enumerate(columns):
-                if known >> place & 1:
-                    _apply(values, (connection, variable.id), variable, operands[place])
-                    applied += 1
+    applied = plain.apply({}, batches)
     return {_FIGURE: applied / (time.perf_counter() - began)}
 
 
-def _apply(
-    values: dict[tuple[int, int], int], key: tuple[int, int], variable: Variable, operand: int
-) -> None:
-    before = values.get(key)
-    if before is None or variable.op is Op.SET:
-        values[key] = operand
-    elif variable.op is Op.MAX:
-        values[key] = max(before, operand)
-    elif variable.op is Op.MIN:
-        values[key] = min(before, operand)
-    else:
-        values[key] = before + (operand if variable.op is Op.ADD else -operand)
+def _bcc_ring() -> Figures:
+    """From a ring of the kernel's, by bcc."""
+    return {_FIGURE: float(output([sys.executable, "-m", "bench.bcc_ring"]))}

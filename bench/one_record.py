@@ -5,33 +5,16 @@ took it.
 """
 
 import os
-import shutil
 import signal
-import tempfile
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from bpf import kernel_tree, syscall
+from bench.bcc_module import compiled
+from bpf import syscall
 from bpf.btf import Btf, Kind
 from bpf.loader import cgroup_root
 from bpf.syscall import AttachType, ProgramType
-
-_SOURCE: Final = Path(__file__).with_suffix(".bpf.c")
-
-
-def _compiled() -> Any:
-    """BCC's module; the stand-in for kernel headers is needed only while it compiles."""
-    from bcc import BPF  # noqa: PLC0415  (LLVM, which the module list of a test must not have)
-
-    tree = Path(tempfile.mkdtemp(prefix="estats-bench-"))
-    try:
-        kernel_tree.write(tree, Btf())
-        os.environ["BCC_KERNEL_SOURCE"] = str(tree)
-        flags = ["-D_UAPI__LINUX_BPF_H__", "-DBPF_NO_PRESERVE_ACCESS_INDEX", "-Wno-visibility"]
-        return BPF(text=_SOURCE.read_bytes(), cflags=flags)
-    finally:
-        shutil.rmtree(tree)
 
 
 def _attach(module: Any) -> None:
@@ -59,7 +42,7 @@ def main() -> None:
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _frame: stopping.append(number))
-    module = _compiled()
+    module = compiled(Path(__file__).with_suffix(".bpf.c"))
     count = 0
 
     def read(_context: object, _data: object, _size: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bench.beside import Beside, peers
+from bench.beside import ESTATS, Beside, peers
 from bench.effort import Effort
 from bench.overhead import COMPARED_COLUMNS, cells, loads, own_cpu, with_own_cpu
 from bench.pairs import Figures, Pair, compare
@@ -28,6 +28,7 @@ def run(effort: Effort) -> Sequence[Section]:
             except BenchError as e:
                 absent.append(f"{beside.name}: {e}")
     missing = " Not measured: " + "; ".join(absent) + "." if absent else ""
+    columns = ("beside it", "workload", "figure", *COMPARED_COLUMNS)
     return [
         Section(
             title="Beside others",
@@ -35,11 +36,30 @@ def run(effort: Effort) -> Sequence[Section]:
             " sockets that are open when they look, tcplife one line for each connection that ends,"
             " tcpstates one for each change of state, and none of these keeps a history. A ratio"
             " under 1 is a loss for rates, one over 1 for round trips. Over loopback."
-            f"{missing}",
-            columns=("beside it", "workload", "figure", *COMPARED_COLUMNS),
+            f"{missing} {ahead(columns, rows)}",
+            columns=columns,
             rows=rows,
         )
     ]
+
+
+def ahead(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Where others cost less than estats does, figure by figure, in a sentence."""
+    ratios: dict[str, dict[str, float]] = {}
+    for row in rows:
+        found = dict(zip(columns, row, strict=True))
+        cost = float(found["ratio"] or 0)
+        figure = f"{found['workload']}, {found['figure']}"
+        ratios.setdefault(figure, {})[str(found["beside it"])] = cost
+    said = []
+    for figure, costs in ratios.items():
+        is_rate = figure.endswith("/s")
+        ours = costs.pop(ESTATS.name)
+        better = {name: c for name, c in costs.items() if (c > ours if is_rate else c < ours)}
+        if better:
+            them = ", ".join(f"{name} ({cost:.3f})" for name, cost in better.items())
+            said.append(f"{figure}: {them}, where estats has {ours:.3f}")
+    return f"Cheaper than estats: {'; '.join(said)}." if said else "None is cheaper than estats."
 
 
 def _beside(path: Way, beside: Beside, effort: Effort) -> list[tuple[Cell, ...]]:

@@ -14,6 +14,7 @@ from bench.effort import Effort
 from bench.overhead import loads
 from bench.parts import PARTS
 from bench.paths import LOOPBACK, VETH, way
+from bench.processes import output
 from bench.workloads import PING, WORKLOADS, storm
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="kernel tests need root")
@@ -90,3 +91,11 @@ def test_the_other_design_sees_segments() -> None:
         PING.run(found, 1)
 
         assert set(runs_of(["one_received", "one_sent"])) == {"one_received", "one_sent"}
+
+
+@pytest.mark.bench
+@as_root
+@pytest.mark.kernel
+def test_bcc_s_own_ring_brings_every_operand() -> None:
+    """Of a ring full; the program fails if it brought another number."""
+    assert float(output([sys.executable, "-m", "bench.bcc_ring"])) > 0

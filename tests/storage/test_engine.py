@@ -297,3 +297,11 @@ def test_the_lock_goes_with_the_last_process_that_has_it(database: Path) -> None
         lock(database)
     os.close(descriptor)
     os.close(lock(database))
+
+
+def test_a_new_database_has_small_pages(database: Path) -> None:
+    """It cannot be changed later: SQLite keeps the size that a database was made with."""
+    open_writable(database).dispose()
+
+    with closing(sqlite3.connect(database)) as base:
+        assert base.execute("PRAGMA page_size").fetchone() == (2048,)

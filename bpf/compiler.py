@@ -31,7 +31,11 @@ from bpf.errors import EnvironmentLacksError
 _APART: Final = frozenset(
     ("on_inet_sock_set_state", "on_tcp_destroy_sock", "on_backfill", "on_sweep", "on_census")
 )
-_FLAGS: Final = ("-D_UAPI__LINUX_BPF_H__", "-DBPF_NO_PRESERVE_ACCESS_INDEX", "-Wno-visibility")
+_FLAGS: Final = (
+    *("-D_UAPI__LINUX_BPF_H__", "-DBPF_NO_PRESERVE_ACCESS_INDEX", "-Wno-visibility"),
+    # bcc runs LLVM's passes itself, after clang: once is enough, and a quarter of the time.
+    *("-Xclang", "-disable-llvm-passes"),
+)
 
 
 def key(text: str, defines: Mapping[str, int], functions: Sequence[str]) -> str:

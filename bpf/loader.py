@@ -92,7 +92,7 @@ class Loaded:
     where their table is masked out; ``settings``, where nothing is adjustable, else an array map
     of one element: the flush interval in microseconds and how many of the highest bits of a new
     connection's hash must be 0, each a u32. ``unavailable`` maps a variable to the reason why this
-    kernel has none. ``origin`` says whether the programs were compiled, and if so, why.
+    kernel has none. ``origin`` says whether the programs were compiled or kept, and what hindered.
     """
 
     rings: Mapping[tuple[int, int], int]

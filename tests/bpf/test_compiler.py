@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import signal
 import tempfile
 import time
@@ -227,9 +228,22 @@ def test_a_host_without_bcc_has_a_key(kernel: Path, monkeypatch: pytest.MonkeyPa
     assert compiler.key("int a;", {}, ["on_sweep"])
 
 
+def sources() -> str:
+    """All of the kernel side."""
+    return "\n".join(path.read_text() for path in Path(compiler.__file__).parent.glob("*.bpf.c"))
+
+
+def test_every_function_is_inlined() -> None:
+    """What is marked is inlined by bcc, and nothing else; what is called cannot be loaded."""
+    functions = re.findall(r"^static .*\(", sources(), re.MULTILINE)
+
+    assert len(functions) > 50
+    assert [f for f in functions if not f.startswith("static __always_inline ")] == []
+
+
 def test_every_program_can_be_left_out() -> None:
     """Each stands in the source between the words that choose it."""
-    text = "\n".join(path.read_text() for path in Path(compiler.__file__).parent.glob("*.bpf.c"))
+    text = sources()
 
     for function in FUNCTIONS:
         assert f"#ifdef ESTATS_MAKE_{function}\nint {function}(" in text

@@ -89,4 +89,5 @@ def _start() -> Finding:
     except EnvironmentLacksError as e:
         return Finding("start", False, e.message, e.advice)
     loaded.close()
-    return Finding("start", True, f"all programs loaded and attached in {loaded.seconds:.1f} s")
+    took = f"all programs loaded and attached in {loaded.seconds:.1f} s, {loaded.origin}"
+    return Finding("start", True, took)

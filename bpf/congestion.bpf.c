@@ -203,6 +203,7 @@ static __always_inline void estats_acknowledged(struct estats_socket *s, struct 
 }
 
 /* The old state is in the socket still; the window is cut already for Loss only. */
+#ifdef ESTATS_MAKE_on_tcp_cong_state_set
 int on_tcp_cong_state_set(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
@@ -222,6 +223,7 @@ int on_tcp_cong_state_set(u64 *ctx)
 	s->dirty = 1;
 	return 0;
 }
+#endif
 
 /*
  * The kernel counts a retransmission lost when it marks it so, where no hook is:
@@ -230,6 +232,7 @@ int on_tcp_cong_state_set(u64 *ctx)
  * marks too, and what leaves lost_out with an ACK may or may not have been sent
  * again. A tail loss probe sends again what was not lost.
  */
+#ifdef ESTATS_MAKE_on_tcp_retransmit_skb
 int on_tcp_retransmit_skb(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
@@ -262,6 +265,7 @@ int on_tcp_retransmit_skb(u64 *ctx)
 	s->dirty = 1;
 	return 0;
 }
+#endif
 
 /* One end has sent its FIN: the other's acknowledgements pass no tcp_probe. */
 static __always_inline bool estats_is_closing(struct sock *sk)
@@ -291,6 +295,7 @@ static __always_inline void estats_consumed(struct sock *sk)
 }
 
 /* A segment that was received for a socket and dropped for failing a test. */
+#ifdef ESTATS_MAKE_on_kfree_skb
 int on_kfree_skb(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[3];
@@ -311,3 +316,4 @@ int on_kfree_skb(u64 *ctx)
 	s->dirty = 1;
 	return 0;
 }
+#endif

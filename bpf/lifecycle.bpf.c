@@ -203,6 +203,7 @@ static __always_inline void estats_connecting(struct sock *sk, struct tcp_sock *
 	estats_decide_and_count(tp, s);
 }
 
+#ifdef ESTATS_MAKE_on_inet_sock_set_state
 int on_inet_sock_set_state(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
@@ -252,10 +253,12 @@ int on_inet_sock_set_state(u64 *ctx)
 	s->dirty = 1;
 	return 0;
 }
+#endif
 
 /* The end of a socket: for those whose transition to CLOSE went unseen (on_inet_sock_set_state
  * is skipped where an interrupt finds it running).
  */
+#ifdef ESTATS_MAKE_on_tcp_destroy_sock
 int on_tcp_destroy_sock(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
@@ -272,11 +275,13 @@ int on_tcp_destroy_sock(u64 *ctx)
 		estats_closed(tp, s, s->tcp_state);
 	return 0;
 }
+#endif
 
 /*
  * The first read of an accepted connection runs in its reader's context. The
  * lock is owned only by a process: kTLS and the like read in softirq.
  */
+#ifdef ESTATS_MAKE_on_tcp_rcv_space_adjust
 int on_tcp_rcv_space_adjust(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
@@ -294,3 +299,4 @@ int on_tcp_rcv_space_adjust(u64 *ctx)
 	}
 	return 0;
 }
+#endif

@@ -149,6 +149,7 @@ static __always_inline void estats_limits_written(struct estats_limits *l, struc
 }
 
 /* Every copy of a write: the application has ended a stop. */
+#ifdef ESTATS_MAKE_on_tcp_sendmsg_locked
 int on_tcp_sendmsg_locked(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
@@ -167,3 +168,4 @@ int on_tcp_sendmsg_locked(u64 *ctx)
 	s->dirty = 1;
 	return 0;
 }
+#endif

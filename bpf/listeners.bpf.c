@@ -382,6 +382,7 @@ static __always_inline void estats_count_accepted(struct bpf_iter_meta *meta, st
 /* All listeners of all network namespaces: a row of each. A child here is one whose
  * entry into ESTABLISHED went unseen.
  */
+#ifdef ESTATS_MAKE_on_listeners
 int on_listeners(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct sock *sk = ctx->sk;
@@ -420,5 +421,6 @@ int on_listeners(struct bpf_iter__bpf_sk_storage_map *ctx)
 	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
 	return 0;
 }
+#endif
 
 #endif

@@ -1,30 +1,25 @@
-"""Compile, load, attach: the only file that imports bcc.
+"""Bytecode into the kernel: make the maps, load, attach.
 
-It runs in a short-lived child, for LLVM stays resident once it is loaded. The child sends the file
-descriptors of the links and maps to its parent and exits; the descriptors are all that holds the
-programs in the kernel.
+It runs in a short-lived child, so that nothing of it stays in the collector. The child sends the
+file descriptors of the links and maps to its parent and exits; the descriptors are all that holds
+the programs in the kernel. The bytecode is the compiler's, of this start or of an earlier one.
 """
 
 import array
 import contextlib
-import ctypes as ct
-import errno
 import json
 import os
-import shutil
-import signal
 import socket
-import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
-from bpf import kernel_tree, namespaces, syscall
+from bpf import bytecode, children, compiler, maps, namespaces, syscall
 from bpf.btf import Btf, Kind
+from bpf.bytecode import Bytecode
+from bpf.cache import Cache
 from bpf.drops import c_source as drops_source
 from bpf.errors import EnvironmentLacksError
 from bpf.filters import Filters
@@ -56,8 +51,6 @@ _FINALS_MAX: Final = 8192
 _RETRANSMITTED_MAX: Final = 16384
 _LISTENERS_MAX: Final = 16384
 _REQUESTS_MAX: Final = 16384
-_MAP_RINGBUF: Final = 27
-_PR_SET_PDEATHSIG: Final = 1
 _CLOCK_REALTIME_COARSE: Final = 5  # steps once a tick; Python has no name for it
 
 
@@ -99,7 +92,7 @@ class Loaded:
     where their table is masked out; ``settings``, where nothing is adjustable, else an array map
     of one element: the flush interval in microseconds and how many of the highest bits of a new
     connection's hash must be 0, each a u32. ``unavailable`` maps a variable to the reason why this
-    kernel has none.
+    kernel has none. ``origin`` says whether the programs were compiled or kept, and what hindered.
     """
 
     rings: Mapping[tuple[int, int], int]
@@ -115,6 +108,7 @@ class Loaded:
     settings: int | None = None
     unavailable: Mapping[str, str]
     seconds: float
+    origin: str = "compiled"
 
     def close(self) -> None:
         """Let go of everything: the kernel unloads it."""
@@ -154,7 +148,7 @@ def cgroup_root() -> Path:
 
 
 def source(filters: Filters, btf: Btf) -> str:
-    """The one text that BCC compiles."""
+    """The one text that is compiled."""
     parts = [(_HERE / "estats_vars.gen.h").read_text().replace("#pragma once\n", "")]
     for name in _SOURCES:
         parts.append((_HERE / f"{name}.bpf.c").read_text())
@@ -168,16 +162,18 @@ def attached(tables: tuple[Table, ...]) -> tuple[Probe, ...]:
     return tuple(p for p in PROBES if set(p.tables) & set(tables))
 
 
-def load(request: Request) -> Loaded:
-    """Load in a child and take its descriptors.
+def load(request: Request, cache: Path | None = None) -> Loaded:
+    """Load in a child and take its descriptors; ``cache`` is another folder to keep bytecode in.
 
     Raises EnvironmentLacksError where this host cannot run the programs.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
+        children.die_with(parent)
         ours.close()
-        _child(theirs, request)
+        _child(theirs, request, Cache(cache))
     theirs.close()
     try:
         return _receive(ours)
@@ -187,24 +183,18 @@ def load(request: Request) -> Loaded:
             os.waitpid(child, 0)
 
 
-def _child(channel: socket.socket, request: Request) -> None:
-    """Never returns; nothing of bcc's own clean-up runs, for it would detach what we hand over."""
-    ct.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _child(channel: socket.socket, request: Request, cache: Cache) -> NoReturn:
     status = 1
     try:
-        _send(channel, _load_here(request))
+        _send(channel, _load_here(request, cache))
         status = 0
-    except EnvironmentLacksError as e:
-        channel.send(json.dumps({"message": e.message, "advice": e.advice}).encode())
     except BaseException as e:  # (the parent reports it; there is nobody above)
-        text = f"loading the kernel programs failed: {type(e).__name__}: {e}"
-        channel.send(json.dumps({"message": text[:2000], "advice": ""}).encode())
+        channel.send(children.excuse(e, "loading"))
     finally:
         os._exit(status)
 
 
-def _load_here(request: Request) -> Loaded:
+def _load_here(request: Request, cache: Cache) -> Loaded:
     started = time.monotonic()
     cgroup = os.open(cgroup_root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     btf = Btf()
@@ -218,10 +208,43 @@ def _load_here(request: Request) -> Loaded:
     cpus = _highest_cpu() + 1
     online = sorted(os.sched_getaffinity(0) | set(_cpu_list("online")))
     size = ring_bytes(len(online) * request.shards)
+    made, origin = _bytecode(btf, request, probes, (cpus, size), cache)
+    fds = maps.make_maps(made.maps)
+    rings = maps.make_rings(fds["rings"], online, request.shards, size)
+    programs = {
+        probe: load_program(probe, bytecode.linked(made.programs[probe.function], fds), btf)
+        for probe in probes
+    }
+    links = _attach(programs, cgroup, fds)
+    _backfill(links.pop("on_backfill"))
+    look = links.pop("on_listeners", None)
+    return Loaded(
+        rings=rings,
+        ring_bytes=size,
+        cpus=cpus,
+        counters=fds["counters"],
+        finals=fds["finals"],
+        sweep=links.pop("on_sweep"),
+        census=links.pop("on_census"),
+        listeners=None if look is None else ListenerFds(look, fds["closed_listeners"]),
+        links=tuple(links.values()),
+        settings=fds["settings"] if request.adjustable else None,
+        programs=tuple(fd for p, fd in programs.items() if p.hook is not Hook.ITERATOR),
+        unavailable=_unavailable(set(wanted) - set(probes)),
+        seconds=time.monotonic() - started,
+        origin=origin,
+    )
+
+
+def _bytecode(
+    btf: Btf, request: Request, probes: tuple[Probe, ...], sizes: tuple[int, int], cache: Cache
+) -> tuple[Bytecode, str]:
+    """The programs of these probes, compiled if they are not kept, and where they are from."""
+    cpus, ring_size = sizes
     defines = {
         "ESTATS_CPUS": cpus,
         "ESTATS_SHARDS": request.shards,
-        "ESTATS_RING_BYTES": size,
+        "ESTATS_RING_BYTES": ring_size,
         "ESTATS_FLUSH_US": request.flush_us,
         "ESTATS_FINALS_MAX": _FINALS_MAX,
         "ESTATS_US_PER_JIFFY": 1_000_000 // _hz(),
@@ -233,33 +256,12 @@ def _load_here(request: Request) -> Loaded:
         **({"ESTATS_BUDGET": 1} if request.adjustable else {}),
         **{f"ESTATS_HOOK_{p.function}": btf.arguments_of(p.target) or 1 for p in probes},
     }
-    module = _compile(btf, source(request.filters, btf), defines)
-    rings = _make_rings(module, online, request.shards, size)
-    programs = {
-        probe: load_program(probe, module.bpf.dump_func(probe.function.encode()), btf)
-        for probe in probes
-    }
-    links = _attach(module, programs, cgroup)
-    _backfill(links.pop("on_backfill"))
-    return Loaded(
-        rings=rings,
-        ring_bytes=size,
-        cpus=cpus,
-        counters=_map_fd(module, "counters"),
-        finals=_map_fd(module, "finals"),
-        sweep=links.pop("on_sweep"),
-        census=links.pop("on_census"),
-        listeners=_listeners(module, links.pop("on_listeners", None)),
-        links=tuple(links.values()),
-        settings=_map_fd(module, "settings") if request.adjustable else None,
-        programs=tuple(fd for p, fd in programs.items() if p.hook is not Hook.ITERATOR),
-        unavailable=_unavailable(set(wanted) - set(probes)),
-        seconds=time.monotonic() - started,
+    text = source(request.filters, btf)
+    functions = [probe.function for probe in probes]
+    return cache.bytecode(
+        compiler.key(text, defines, functions),
+        lambda: compiler.compile_programs(btf, text, defines, functions),
     )
-
-
-def _listeners(module: Any, look: int | None) -> ListenerFds | None:
-    return None if look is None else ListenerFds(look, _map_fd(module, "closed_listeners"))
 
 
 def is_available(probe: Probe, btf: Btf) -> bool:
@@ -281,86 +283,12 @@ def _unavailable(missing: set[Probe]) -> dict[str, str]:
     }
 
 
-def _compile(btf: Btf, text: str, defines: Mapping[str, int]) -> Any:
-    """BCC's module: maps are made, programs are bytecode still."""
-    try:
-        from bcc import BPF  # noqa: PLC0415  (LLVM: only in the child)
-        from bcc.libbcc import lib  # noqa: PLC0415
-    except ImportError as e:
-        raise EnvironmentLacksError(
-            f"bcc cannot be imported by {sys.executable}",
-            "install it from the distribution (Debian: apt-get install python3-bpfcc) and use a"
-            " virtual environment made from the distribution's python3 with"
-            " --system-site-packages",
-        ) from e
-    tree = Path(tempfile.mkdtemp(prefix="estats-"))
-    flags = [f"-D{name}={value}" for name, value in defines.items()]
-    flags += ["-D_UAPI__LINUX_BPF_H__", "-DBPF_NO_PRESERVE_ACCESS_INDEX", "-Wno-visibility"]
-    try:
-        kernel_tree.write(tree, btf)
-        os.environ["BCC_KERNEL_SOURCE"] = str(tree)
-        with _stderr_kept(tree / "clang.txt") as diagnostics:
-            try:
-                bpf = BPF(text=text.encode(), cflags=flags)
-            except Exception as e:
-                raise _compile_error(diagnostics, e) from e
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
-    return SimpleNamespace(bpf=bpf, lib=lib)
-
-
-@contextlib.contextmanager
-def _stderr_kept(path: Path) -> Any:
-    """Clang writes its complaints to descriptor 2: keep them for the error's sentence."""
-    saved = os.dup(2)
-    with path.open("wb") as file:
-        os.dup2(file.fileno(), 2)
-    try:
-        yield path
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
-def _compile_error(diagnostics: Path, error: Exception) -> EnvironmentLacksError:
-    lines = diagnostics.read_text(errors="replace").splitlines()
-    if "not permitted" in " ".join(lines).lower():
-        return syscall.refusal("", PermissionError(errno.EPERM, os.strerror(errno.EPERM)))
-    telling = [line for line in lines if "error" in line.lower()] or lines[-3:] or [str(error)]
-    return EnvironmentLacksError(
-        f"bcc cannot make the kernel programs: {'; '.join(telling[:3])[:500]}",
-        "please report this line together with `uname -r`; --source diag works meanwhile",
-    )
-
-
-def _map_fd(module: Any, name: str) -> int:
-    fd: int = module.lib.bpf_table_fd(module.bpf.module, name.encode())
-    assert fd >= 0, f"the map {name} is in the source"
-    return fd
-
-
-def _make_rings(module: Any, cpus: list[int], shards: int, size: int) -> dict[tuple[int, int], int]:
-    rings: dict[tuple[int, int], int] = {}
-    outer = module.bpf[b"rings"]
-    for cpu in cpus:
-        for shard in range(shards):
-            fd = module.lib.bcc_create_map(_MAP_RINGBUF, b"estats_ring", 0, 0, size, 0)
-            if fd < 0:
-                raise EnvironmentLacksError(
-                    f"the kernel gives no memory for {len(cpus) * shards} rings of {size} bytes",
-                    "use fewer shards (--shards)",
-                )
-            outer[ct.c_int(cpu * shards + shard)] = ct.c_int(fd)
-            rings[cpu, shard] = fd
-    return rings
-
-
-def _attach(module: Any, programs: Mapping[Probe, int], cgroup: int) -> dict[str, int]:
+def _attach(programs: Mapping[Probe, int], cgroup: int, fds: Mapping[str, int]) -> dict[str, int]:
     """The links of all programs, by function; called once none of them was refused."""
     links: dict[str, int] = {}
     for probe, program in programs.items():
         try:
-            over = _map_fd(module, probe.over) if probe.over else None
+            over = fds[probe.over] if probe.over else None
             links[probe.function] = attach_program(probe, program, cgroup, over)
         except OSError as e:
             raise syscall.refusal(probe.function, e) from e
@@ -437,6 +365,7 @@ def _send(channel: socket.socket, loaded: Loaded) -> None:
         "settings": loaded.settings is not None,
         "unavailable": dict(loaded.unavailable),
         "seconds": loaded.seconds,
+        "origin": loaded.origin,
         "fds": len(fds),
     }
     channel.send(json.dumps(facts).encode())
@@ -450,8 +379,7 @@ def _receive(channel: socket.socket) -> Loaded:
     if not message:
         raise EnvironmentLacksError("the loader of the kernel programs was killed")
     facts = json.loads(message)
-    if "message" in facts:
-        raise EnvironmentLacksError(facts["message"], facts["advice"])
+    children.check(facts)
     fds: list[int] = []
     while len(fds) < facts["fds"]:
         _, received, _, _ = socket.recv_fds(channel, 1, _FDS_PER_MESSAGE)
@@ -477,4 +405,5 @@ def _receive(channel: socket.socket) -> Loaded:
         settings=settings,
         unavailable=facts["unavailable"],
         seconds=facts["seconds"],
+        origin=facts["origin"],
     )

@@ -6,6 +6,7 @@
 /* Before a segment is processed, in ESTABLISHED, under the lock: the state that
  * the event before left behind, at its peak for what an ACK takes away.
  */
+#ifdef ESTATS_MAKE_on_tcp_probe
 int on_tcp_probe(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
@@ -31,6 +32,7 @@ int on_tcp_probe(u64 *ctx)
 	s->dirty = 1;	/* what this segment is about to change was not in the batch */
 	return 0;
 }
+#endif
 
 #define ESTATS_OPTIONS_MAX	40	/* a header's octets, each of which may be padding */
 
@@ -268,6 +270,7 @@ static __always_inline int estats_not_ours(struct __sk_buff *skb, struct bpf_soc
 }
 
 /* Before the socket's lock and before any validation: facts of the packet only. */
+#ifdef ESTATS_MAKE_on_ingress
 int on_ingress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -301,6 +304,7 @@ int on_ingress(struct __sk_buff *skb)
 	s->dirty = 1;
 	return 1;
 }
+#endif
 
 /* A report of what came out of order or twice. Without SACK only the queue tells. */
 static __always_inline bool estats_reports(struct tcp_sock *tp, struct __sk_buff *skb,
@@ -354,6 +358,7 @@ static __always_inline void estats_look_ahead(struct estats_socket *s, struct tc
 }
 
 /* What goes out and the queue behind it, under the lock. */
+#ifdef ESTATS_MAKE_on_egress
 int on_egress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -404,3 +409,4 @@ int on_egress(struct __sk_buff *skb)
 	s->dirty = 1;
 	return 1;
 }
+#endif

@@ -5,6 +5,10 @@
  * Everything that the kernel does not keep itself lives here as a total, a
  * maximum or a last value, so that a batch is always absolute and a lost one is
  * healed by the next. New event counters belong into struct estats_seen.
+ *
+ * ESTATS_HOOK_on_… says that a program will be attached, to all the others too;
+ * ESTATS_MAKE_on_… that it is made by this run of the compiler, for there may be
+ * two (bpf/compiler.py).
  */
 
 /* What kernel headers would bring and BTF cannot. */

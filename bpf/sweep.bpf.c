@@ -15,6 +15,7 @@ static __always_inline bool estats_has_news(struct tcp_sock *tp, struct estats_s
  * that a sample seen here is seen again, and counted once, by the next hook.
  * Writes one octet for each socket that has to wait for room in its ring.
  */
+#ifdef ESTATS_MAKE_on_sweep
 int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct sock *sk = ctx->sk;
@@ -47,8 +48,10 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	estats_send(tp, s, &seen, ESTATS_FLAG_SWEPT);
 	return 0;
 }
+#endif
 
 /* The ids of all live connections: what is missing here has closed unseen. */
+#ifdef ESTATS_MAKE_on_census
 int on_census(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct estats_socket *s = ctx->value;
@@ -58,8 +61,10 @@ int on_census(struct bpf_iter__bpf_sk_storage_map *ctx)
 	bpf_seq_write(ctx->meta->seq, &s->id, sizeof(s->id));
 	return 0;
 }
+#endif
 
 /* One network namespace. The first sweep sends what is made here. */
+#ifdef ESTATS_MAKE_on_backfill
 int on_backfill(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *skc = ctx->sk_common;
@@ -82,3 +87,4 @@ int on_backfill(struct bpf_iter__tcp *ctx)
 	estats_meet((struct sock *)tp, tp);
 	return 0;
 }
+#endif

@@ -10,7 +10,7 @@ import os
 import platform
 import struct
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from bpf.errors import EnvironmentLacksError
 
@@ -18,6 +18,7 @@ _NUMBER: Final = {"x86_64": 321, "aarch64": 280}
 _ATTR_BYTES: Final = 144
 _LOG_BYTES: Final = 1 << 20
 _PROGRAM_INFO_BYTES: Final = 216  # struct bpf_prog_info up to its recursion_misses
+_MAP_INFO: Final = struct.Struct("=6I16s")  # the beginning of struct bpf_map_info
 _RUN_TIME_NS: Final = 192  # offsets in it
 _RECURSION_MISSES: Final = 208
 _STATS_RUN_TIME: Final = 0
@@ -29,6 +30,7 @@ _libc = ct.CDLL(None, use_errno=True)
 class Command(IntEnum):
     """Commands of bpf(2)."""
 
+    MAP_CREATE = 0
     MAP_LOOKUP_ELEM = 1
     MAP_UPDATE_ELEM = 2
     MAP_DELETE_ELEM = 3
@@ -36,6 +38,7 @@ class Command(IntEnum):
     PROG_LOAD = 5
     OBJ_GET_INFO_BY_FD = 15
     RAW_TRACEPOINT_OPEN = 17
+    BTF_LOAD = 18
     LINK_CREATE = 28
     ENABLE_STATS = 32
     ITER_CREATE = 33
@@ -70,6 +73,52 @@ def _bpf(command: Command, attr: bytes) -> int:
         code = ct.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+class MapInfo(NamedTuple):
+    """What the kernel says of a map; sizes in octets."""
+
+    kind: int
+    number: int
+    key: int
+    value: int
+    entries: int
+    flags: int
+    name: bytes
+
+
+def create_map(
+    name: str,
+    kind: int,
+    shape: tuple[int, int, int],
+    flags: int,
+    *,
+    inner: int = 0,
+    types: tuple[int, int, int] = (0, 0, 0),
+) -> int:
+    """Make a map; its descriptor. Raises OSError.
+
+    ``shape`` is octets of a key, octets of a value, and entries. ``inner`` is a map like those that
+    an array of maps will hold; ``types`` the descriptor of BTF, and its ids of key and value.
+    """
+    numa, interface = 0, 0
+    head = struct.pack("=7I16s", kind, *shape, flags, inner, numa, name.encode()[:15])
+    return _bpf(Command.MAP_CREATE, head + struct.pack("=4I", interface, *types))
+
+
+def load_btf(types: bytes) -> int:
+    """Load types that a map is described with; their descriptor. Raises OSError."""
+    buffer = ct.create_string_buffer(types, len(types))
+    attr = struct.pack("=QQIII", ct.addressof(buffer), 0, len(types), 0, 0)
+    return _bpf(Command.BTF_LOAD, attr)
+
+
+def map_info(map_fd: int) -> MapInfo:
+    """What a map is."""
+    info = ct.create_string_buffer(_MAP_INFO.size)
+    attr = struct.pack("=IIQ", map_fd, len(info), ct.addressof(info))
+    _bpf(Command.OBJ_GET_INFO_BY_FD, attr)
+    return MapInfo(*_MAP_INFO.unpack(info))
 
 
 def load_program(

@@ -108,7 +108,7 @@ def _load(settings: Settings, source: Source, watch: Watch) -> Loaded | None:
             raise
         watch.say(f"{e.message}; going on with inet_diag: fewer variables. Cure: {e.advice}")
         return None
-    watch.say(f"kernel programs loaded in {loaded.seconds:.1f} s")
+    watch.say(f"kernel programs loaded in {loaded.seconds:.1f} s, {loaded.origin}")
     return loaded
 
 

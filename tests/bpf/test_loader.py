@@ -104,6 +104,7 @@ class Files:
             programs=(self.open(7),),
             unavailable={"CERcvd": "this kernel has none"},
             seconds=0.5,
+            origin="from the cache",
         )
 
     @staticmethod
@@ -122,7 +123,7 @@ def files(tmp_path: Path) -> Iterator[Files]:
 
 def replaced(monkeypatch: pytest.MonkeyPatch, load_here: Callable[[Request], Loaded]) -> None:
     """Let this do the child's work."""
-    monkeypatch.setattr(loader, "_load_here", load_here)
+    monkeypatch.setattr(loader, "_load_here", lambda request, _cache: load_here(request))
 
 
 @pytest.mark.parametrize("settings", [True, False])
@@ -146,6 +147,7 @@ def test_each_descriptor_arrives_in_its_place(
     }
     assert (loaded.ring_bytes, loaded.cpus, loaded.seconds) == (4096, rings, 0.5)
     assert loaded.unavailable == {"CERcvd": "this kernel has none"}
+    assert loaded.origin == "from the cache"
 
     loaded.close()
 

@@ -1,5 +1,7 @@
 """The doctor's words and exit code, and what it looks at."""
 
+import os
+
 import pytest
 
 from bpf import checkup
@@ -82,6 +84,32 @@ def test_the_examination_ends_with_a_real_start(refusing: list[Request]) -> None
     assert hooked <= set(subjects)
     assert len(refusing) == 1
     assert all(finding.ok or finding.advice for finding in findings)
+
+
+@pytest.mark.parametrize("origin", ["compiled", "from the cache", "compiled; not kept, for /x: y"])
+def test_a_start_says_where_its_programs_are_from(
+    monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    """A cache that cannot be used is no failure, and no secret."""
+    loaded = Loaded(
+        rings={},
+        ring_bytes=4096,
+        cpus=1,
+        counters=os.open(os.devnull, os.O_RDONLY),
+        finals=os.open(os.devnull, os.O_RDONLY),
+        links=(),
+        programs=(),
+        sweep=os.open(os.devnull, os.O_RDONLY),
+        census=os.open(os.devnull, os.O_RDONLY),
+        unavailable={},
+        seconds=0.25,
+        origin=origin,
+    )
+    monkeypatch.setattr(checkup, "load", lambda _: loaded)
+
+    finding = checkup._start()
+
+    assert finding == Finding("start", True, f"all programs loaded and attached in 0.2 s, {origin}")
 
 
 def test_a_kernel_without_types_ends_the_examination(

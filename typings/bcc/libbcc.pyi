@@ -1,9 +1,8 @@
-"""What bpf/loader.py uses of bcc.libbcc."""
+"""What bpf/compiler.py uses of bcc.libbcc."""
 
-class _Library:
+import ctypes
+
+class _Library(ctypes.CDLL):
     def bpf_table_fd(self, module: int, name: bytes) -> int: ...
-    def bcc_create_map(
-        self, kind: int, name: bytes, key: int, value: int, entries: int, flags: int
-    ) -> int: ...
 
 lib: _Library

@@ -1,0 +1,220 @@
+"""Source to bytecode: the only file that imports bcc.
+
+Compiling is done in children, because LLVM stays in memory once it is loaded, and in two of them
+where there are two CPUs: it is the longest part of a start. What they send back is plain.
+"""
+
+import contextlib
+import ctypes as ct
+import errno
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from bpf import btf as types_of_kernel
+from bpf import bytecode, children, kernel_tree, syscall
+from bpf.btf import VMLINUX, Btf
+from bpf.bytecode import Bytecode, MapSpec
+from bpf.errors import EnvironmentLacksError
+
+#: Whoever opens, closes and sweeps is compiled apart from whoever looks at segments. Each part
+#: reads the header, and code that both use is compiled twice; so divided, both take as long.
+_APART: Final = frozenset(
+    ("on_inet_sock_set_state", "on_tcp_destroy_sock", "on_backfill", "on_sweep", "on_census")
+)
+_FLAGS: Final = (
+    *("-D_UAPI__LINUX_BPF_H__", "-DBPF_NO_PRESERVE_ACCESS_INDEX", "-Wno-visibility"),
+    # bcc runs LLVM's passes itself, after clang: once is enough, and a quarter of the time.
+    *("-Xclang", "-disable-llvm-passes"),
+)
+
+
+def key(text: str, defines: Mapping[str, int], functions: Sequence[str]) -> str:
+    """A name for what will be made of this: another name if anything that goes in is another.
+
+    That is the source, this kernel with its types, our own way of compiling, and bcc. Of bcc it is
+    the version; a newer clang under the same bcc is not asked for, for asking takes loading it, and
+    what the older one made is still right.
+    """
+    ours = (__file__, kernel_tree.__file__, types_of_kernel.__file__, bytecode.__file__)
+    parts = (
+        text.encode(),
+        json.dumps(dict(defines), sort_keys=True).encode(),
+        json.dumps(sorted(functions)).encode(),
+        json.dumps([os.uname().release, os.uname().machine]).encode(),
+        VMLINUX.read_bytes(),
+        _version_of_bcc(),
+        *(Path(path).read_bytes() for path in ours),
+    )
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def _version_of_bcc() -> bytes:
+    """The file that says it, without importing bcc; empty where there is none."""
+    found = importlib.util.find_spec("bcc")
+    if found is None or found.origin is None:
+        return b""
+    try:
+        return Path(found.origin).with_name("version.py").read_bytes()
+    except OSError:
+        return b""
+
+
+def parts(functions: Sequence[str], cpus: int) -> list[list[str]]:
+    """What is compiled at the same time, each list by a process of its own."""
+    if cpus == 1:
+        return [list(functions)]
+    apart = [function for function in functions if function in _APART]
+    others = [function for function in functions if function not in _APART]
+    return [part for part in (apart, others) if part]
+
+
+def compile_programs(
+    btf: Btf, text: str, defines: Mapping[str, int], functions: Sequence[str]
+) -> Bytecode:
+    """The programs of these C functions. Raises EnvironmentLacksError where that cannot be done."""
+    running: list[_Child] = []
+    # The folder is made here, for a child may be killed and leave it.
+    with tempfile.TemporaryDirectory(prefix="estats-") as folder:
+        try:
+            for number, part in enumerate(parts(functions, len(os.sched_getaffinity(0)))):
+                making = {**defines, **{f"ESTATS_MAKE_{function}": 1 for function in part}}
+                tree = Path(folder, str(number))
+                running.append(_Child(partial(_compile, tree, btf, text, making, part)))
+            return bytecode.joined([child.answer() for child in running])
+        finally:
+            for child in running:
+                child.end()
+
+
+class _Child:
+    """A process that compiles one part, and sends what it made through a pipe."""
+
+    def __init__(self, work: Callable[[], Bytecode]) -> None:
+        self._pipe, theirs = os.pipe()
+        parent = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            children.die_with(parent)
+            _work(theirs, work)
+        os.close(theirs)
+
+    def answer(self) -> Bytecode:
+        """Wait for it. Raises EnvironmentLacksError with its words if it failed."""
+        with open(self._pipe, "rb", closefd=False) as pipe:
+            said = pipe.read()
+        _, status = os.waitpid(self._pid, 0)
+        self._pid = 0
+        if status:
+            raise EnvironmentLacksError("the compiler of the kernel programs was killed")
+        children.check(json.loads(said))
+        return bytecode.from_json(said)
+
+    def end(self) -> None:
+        """Nobody waits for its answer any more: neither the process nor the pipe stays."""
+        os.close(self._pipe)
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+
+def _work(pipe: int, work: Callable[[], Bytecode]) -> NoReturn:
+    """Nothing of bcc's own clean-up runs, for it takes long; the maps that it made go with us."""
+    status = 1
+    try:
+        try:
+            said = bytecode.as_json(work()).encode()
+        except BaseException as e:  # (the parent reports it; there is nobody above)
+            said = children.excuse(e, "compiling")
+        with open(pipe, "wb") as file:
+            file.write(said)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _compile(
+    tree: Path, btf: Btf, text: str, defines: Mapping[str, int], functions: Sequence[str]
+) -> Bytecode:
+    """In a child. BCC makes the maps, too: they tell what they are, and are gone with the child."""
+    try:
+        from bcc import BPF  # noqa: PLC0415  (LLVM: only in a child)
+        from bcc.libbcc import lib  # noqa: PLC0415
+    except ImportError as e:
+        raise EnvironmentLacksError(
+            f"bcc cannot be imported by {sys.executable}",
+            "install it from the distribution (Debian: apt-get install python3-bpfcc) and use a"
+            " virtual environment made from the distribution's python3 with"
+            " --system-site-packages",
+        ) from e
+    kernel_tree.write(tree, btf)
+    os.environ["BCC_KERNEL_SOURCE"] = str(tree)
+    flags = [*(f"-D{name}={value}" for name, value in defines.items()), *_FLAGS]
+    with _stderr_kept(tree / "clang.txt") as diagnostics:
+        try:
+            made = BPF(text=text.encode(), cflags=flags)
+        except Exception as e:
+            raise _compile_error(diagnostics, e) from e
+    names = {lib.bpf_table_fd(made.module, name): name.decode() for name in _tables(lib, made)}
+    codes = {function: made.dump_func(function.encode()) for function in functions}
+    return Bytecode(
+        _specs(names, text),
+        {function: bytecode.lifted(code, names) for function, code in codes.items()},
+    )
+
+
+def _tables(lib: ct.CDLL, made: Any) -> list[bytes]:
+    """The maps of the source; bcc's Python has no call for that."""
+    count = ct.CFUNCTYPE(ct.c_size_t, ct.c_void_p)(("bpf_num_tables", lib))
+    name = ct.CFUNCTYPE(ct.c_char_p, ct.c_void_p, ct.c_size_t)(("bpf_table_name", lib))
+    return [name(made.module, number) for number in range(count(made.module))]
+
+
+def _specs(names: Mapping[int, str], text: str) -> dict[str, MapSpec]:
+    """What the maps are: the kernel says it, but what an array of maps holds says the source."""
+    inner = dict(re.findall(r'^BPF_ARRAY_OF_MAPS\((\w+), "(\w+)"', text, re.MULTILINE))
+    specs: dict[str, MapSpec] = {}
+    for fd, name in names.items():
+        info = syscall.map_info(fd)
+        specs[name] = MapSpec(
+            kind=info.kind,
+            key_bytes=info.key,
+            value_bytes=info.value,
+            entries=info.entries,
+            flags=info.flags,
+            inner=inner.get(name),
+        )
+    return specs
+
+
+@contextlib.contextmanager
+def _stderr_kept(path: Path) -> Generator[Path]:
+    """Clang writes its complaints to descriptor 2: keep them for the error's sentence."""
+    saved = os.dup(2)
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield path
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _compile_error(diagnostics: Path, error: Exception) -> EnvironmentLacksError:
+    lines = diagnostics.read_text(errors="replace").splitlines()
+    if "not permitted" in " ".join(lines).lower():
+        return syscall.refusal("", PermissionError(errno.EPERM, os.strerror(errno.EPERM)))
+    telling = [line for line in lines if "error" in line.lower()] or lines[-3:] or [str(error)]
+    return EnvironmentLacksError(
+        f"bcc cannot make the kernel programs: {'; '.join(telling[:3])[:500]}",
+        "please report this line together with `uname -r`; --source diag works meanwhile",
+    )

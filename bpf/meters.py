@@ -34,6 +34,8 @@ METERS: Final[Mapping[str, str]] = {
     "sampled_out": "New connections that were left out to keep to --max-overhead: no row at all.",
 }
 
+#: Meters of what did not reach the database, or late, in any run.
+LOSSES: Final = ("lost", "lost_finals", "untracked", "late", "missed")
 #: Meters of a run with a budget (``--max-overhead``): absent, and NULL, in the others.
 BUDGET_METERS: Final = frozenset({"bpf_ns", "flush_interval_us", "sampled", "sampled_out"})
 #: Meters that came after the first schema: NULL in the snapshots of before.

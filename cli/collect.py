@@ -3,24 +3,27 @@
 import grp
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from bpf.errors import UsageError
+from bpf.errors import EstatsError, UsageError
 from bpf.filters import Filters, parse_net
 from bpf.meters import Run
 from bpf.variable import HISTORIES, Table
 from cli.names import split
 from cli.options import Db, database
-from cli.status import StatusLine
+from cli.service import Service
+from cli.status import LogFormat, StatusLine, describe
 from cli.times import duration_us
 from cli.version import program_version
 from collector.fleet import Source, Watch
 from collector.fleet import collect as run_collector
 from collector.settings import SHARDS_MAX, Settings, table_names
+from collector.supervisor import Progress
 from collector.writing import Sink
 
 _SHARDS_DEFAULT_MAX: Final = 8
@@ -138,6 +141,10 @@ Group = Annotated[
         metavar="GROUP", help="Let this group read the database (mode 0640).", show_default=False
     ),
 ]
+Log = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="What it says on stderr: lines, or a JSON object a line."),
+]
 
 
 def collect(  # noqa: PLR0913  (one for each option)
@@ -160,37 +167,79 @@ def collect(  # noqa: PLR0913  (one for each option)
     max_overhead: Overhead = None,
     record: Record = None,
     replay: Replay = None,
+    log_format: Log = LogFormat.TEXT,
 ) -> None:
     """Collect (HELP above is what a user reads)."""
-    if (source is Source.REPLAY) != (replay is not None):
-        if replay is None:
-            raise UsageError("--source replay needs a recording", "name it with --replay FILE")
-        source = Source.REPLAY
-    settings = Settings(
-        tables=_tables(tables),
-        shards=shards or min(len(os.sched_getaffinity(0)), _SHARDS_DEFAULT_MAX),
-        interval_us=_length(interval, "--interval"),
-        flush_us=_length(flush_interval, "--flush-interval"),
-        duration_us=None if duration is None else _length(duration, "--duration"),
-        rtt_threshold_us=_length(rtt_threshold, "--rtt-threshold"),
-        max_overhead=None if max_overhead is None else _share_of_cpu(max_overhead),
-        filters=Filters(
-            ports=tuple(port or ()),
-            sports=tuple(sport or ()),
-            dports=tuple(dport or ()),
-            nets=tuple(parse_net(text) for text in split(net or ())),
-            pids=tuple(pid or ()),
-            comms=tuple(comm or ()),
-        ),
-        record=record,
-        replay=replay,
-    )
     path = database(db)
-    status = StatusLine(path)
-    prepare = _storage(path, _group_id(group))
-    watch = Watch(progress=status.show, say=status.say)
-    reason = run_collector(settings, source, prepare, program_version(), watch)
-    status.end(reason)
+    status = StatusLine(path, log_format)
+    service = Service()
+    with _errors_told(status, service, log_format):
+        settings = Settings(
+            tables=_tables(tables),
+            shards=shards or min(len(os.sched_getaffinity(0)), _SHARDS_DEFAULT_MAX),
+            interval_us=_length(interval, "--interval"),
+            flush_us=_length(flush_interval, "--flush-interval"),
+            duration_us=None if duration is None else _length(duration, "--duration"),
+            rtt_threshold_us=_length(rtt_threshold, "--rtt-threshold"),
+            max_overhead=None if max_overhead is None else _share_of_cpu(max_overhead),
+            filters=_filters((port, sport, dport), net, pid, comm),
+            record=record,
+            replay=replay,
+        )
+        source = _source(source, replay)
+        prepare = _storage(path, _group_id(group))
+        watch = _watch(status, service, settings)
+        reason = run_collector(settings, source, prepare, program_version(), watch)
+        status.end(reason)
+
+
+def _watch(status: StatusLine, service: Service, settings: Settings) -> Watch:
+    """Whoever hears of the run: a person or a log, and the service manager."""
+
+    def progress(now: Progress) -> None:
+        status.show(now)
+        service.alive(describe(now), settings.interval_us)
+
+    return Watch(progress=progress, say=status.say, stopping=service.stopping)
+
+
+@contextmanager
+def _errors_told(
+    status: StatusLine, service: Service, form: LogFormat
+) -> Generator[None, None, None]:
+    """What ends the run is told to the service manager and, as all lines are to be JSON, so."""
+    try:
+        yield
+    except EstatsError as error:
+        service.stopping(error.message)
+        if form is LogFormat.TEXT:
+            raise  # cli.app has the words
+        status.fail(error)
+        raise typer.Exit(error.exit_code) from error
+
+
+def _source(source: Source, replay: Path | None) -> Source:
+    if source is Source.REPLAY and replay is None:
+        raise UsageError("--source replay needs a recording", "name it with --replay FILE")
+    return source if replay is None else Source.REPLAY
+
+
+def _filters(
+    ports: tuple[Sequence[int] | None, ...],
+    net: Sequence[str] | None,
+    pid: Sequence[int] | None,
+    comm: Sequence[str] | None,
+) -> Filters:
+    """Of the options; ``ports`` are those of either end, of the local and of the remote one."""
+    either, local, remote = (tuple(numbers or ()) for numbers in ports)
+    return Filters(
+        ports=either,
+        sports=local,
+        dports=remote,
+        nets=tuple(parse_net(text) for text in split(net or ())),
+        pids=tuple(pid or ()),
+        comms=tuple(comm or ()),
+    )
 
 
 def _tables(text: str) -> tuple[Table, ...]:

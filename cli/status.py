@@ -1,12 +1,19 @@
-"""What a running collector shows: one line that is rewritten on a terminal, log lines elsewhere."""
+"""What a running collector shows: one line that is rewritten on a terminal, log lines elsewhere.
 
+A log line is text or a JSON object; the sentence is the same in both, and rendered here.
+"""
+
+import json
 import sys
 import time
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from bpf.errors import EstatsError
 from cli.render import printable
 from cli.times import iso, now_us
+from collector.event import Event, Fact, Level
 from collector.supervisor import Progress, Spent
 
 _COLUMNS: Final = 80
@@ -14,21 +21,35 @@ _LOG_SECONDS: Final = 10.0  # between two log lines about progress
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
+class LogFormat(Enum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class StatusLine:
     """Progress of one run, on stderr: stdout stays free for answers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: LogFormat = LogFormat.TEXT) -> None:
         """``path`` is the database that is written."""
-        self._path = printable(str(path))
-        self._terminal = sys.stderr.isatty()
+        self._path = str(path)
+        self._form = form
+        self._terminal = form is LogFormat.TEXT and sys.stderr.isatty()
         self._logged = 0.0
         self._width = 0
         self._last: Progress | None = None
+        self._losses_told = 0
 
-    def say(self, text: str) -> None:
+    def say(self, event: Event) -> None:
         """One event."""
         self._clear()
-        self._log(printable(text))
+        stamp = iso(now_us())
+        if self._form is LogFormat.JSON:
+            line = _as_json(stamp, event)
+        else:
+            line = f"{'' if self._terminal else f'{stamp} '}estats: {printable(event.message)}"
+        print(line, file=sys.stderr, flush=True)
 
     def show(self, progress: Progress) -> None:
         """After each snapshot."""
@@ -41,27 +62,60 @@ class StatusLine:
             sys.stderr.flush()
         elif time.monotonic() - self._logged >= _LOG_SECONDS:
             self._logged = time.monotonic()
-            self._log(text)
+            losses = sum(progress.meters.values()) + progress.merged
+            level = Level.WARNING if losses > self._losses_told else Level.INFO
+            self._losses_told = losses
+            self.say(Event(text, level, _facts(progress)))
 
     def end(self, reason: str) -> None:
         """The last words."""
         self._clear()
         last = self._last
         if last is not None:
-            self._log(
+            sentence = (
                 f"stopped ({reason}): {last.snapshots} snapshots, {last.rows} rows,"
                 f" {last.lost} batches lost, {_left_out(last.overhead)}"
                 f"{size(last.database_bytes)} in {self._path}"
             )
+            facts = {"reason": reason, "database": self._path, **_facts(last)}
+            self.say(Event(sentence, facts=facts))
+
+    def fail(self, error: EstatsError) -> None:
+        """The last words where it cannot go on."""
+        facts: dict[str, Fact] = {"cure": error.advice or None, "exit_code": error.exit_code}
+        self.say(Event(error.message, Level.ERROR, facts))
 
     def _clear(self) -> None:
         if self._width:
             sys.stderr.write("\r" + " " * self._width + "\r")
             self._width = 0
 
-    def _log(self, text: str) -> None:
-        stamp = "" if self._terminal else f"{iso(now_us())} "
-        print(f"{stamp}estats: {text}", file=sys.stderr, flush=True)
+
+def _as_json(stamp: str, event: Event) -> str:
+    """One object; what could steer a terminal is escaped in the values, too."""
+    line = {"time": stamp, "level": event.level.value, "message": event.message, **event.facts}
+    return json.dumps({k: printable(v) if isinstance(v, str) else v for k, v in line.items()})
+
+
+def _facts(progress: Progress) -> dict[str, Fact]:
+    """The numbers of a status line, all of them, called what they are in ``snapshot``."""
+    facts: dict[str, Fact] = {
+        "snapshots": progress.snapshots,
+        "rows": progress.rows,
+        "connections": progress.connections,
+        "ops": progress.interval_ops,
+        "interval_us": progress.interval_us,
+        "lag_us": progress.lag_us,
+        "merged": progress.merged,
+        **progress.meters,
+        "database_bytes": progress.database_bytes,
+    }
+    if spent := progress.overhead:
+        facts["bpf_share"] = spent.share
+        facts["flush_interval_us"] = spent.flush_us
+        facts["sampled"] = spent.sampled
+        facts["sampled_out"] = spent.sampled_out
+    return facts
 
 
 def describe(progress: Progress) -> str:

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from collector.budget import Budget
 from collector.channel import Channel
 from collector.diag import DiagSource
 from collector.diag_listeners import DiagListeners
+from collector.event import Event, Level
 from collector.kernel import Counters, Overflow
 from collector.listeners import KernelListeners, Listeners, control
 from collector.overhead import Overhead
@@ -42,10 +43,14 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """How a run tells what it does: ``progress`` after each snapshot, ``say`` for single events."""
+    """How a run tells what it does: ``progress`` after each snapshot, ``say`` for single events.
+
+    ``stopping`` once it has taken its last snapshot, and only ends.
+    """
 
     progress: Callable[[Progress], None]
-    say: Callable[[str], None]
+    say: Callable[[Event], None]
+    stopping: Callable[[], None] = lambda: None
 
 
 def collect(
@@ -71,11 +76,12 @@ def collect(
             run = _run(settings, supervisor.loaded, version)
         supervisor.overhead = _overhead(settings, supervisor.loaded, watch)
         _start_workers(supervisor, settings, run, recording)
-        watch.say(f"collecting by {run.source}, {run.shards} worker(s)")
+        watch.say(_begun(run))
         if recording:
             reason = supervisor.replay(recording, stop)
         else:
             reason = supervisor.collect(stop, settings.duration_us)
+        watch.stopping()
         supervisor.finish(reason)
     except BaseException:
         supervisor.abandon()
@@ -106,10 +112,21 @@ def _load(settings: Settings, source: Source, watch: Watch) -> Loaded | None:
     except EnvironmentLacksError as e:
         if source is Source.BPF:
             raise
-        watch.say(f"{e.message}; going on with inet_diag: fewer variables. Cure: {e.advice}")
+        sentence = f"{e.message}; going on with inet_diag: fewer variables. Cure: {e.advice}"
+        facts = {"lacking": e.message, "cure": e.advice, "source": Source.DIAG.value}
+        watch.say(Event(sentence, Level.WARNING, facts))
         return None
-    watch.say(f"kernel programs loaded in {loaded.seconds:.1f} s, {loaded.origin}")
+    sentence = f"kernel programs loaded in {loaded.seconds:.1f} s, {loaded.origin}"
+    watch.say(Event(sentence, facts={"loaded_seconds": loaded.seconds, "origin": loaded.origin}))
     return loaded
+
+
+def _begun(run: Run) -> Event:
+    """Whatever a log without the database should have of the run."""
+    names = ("source", "shards", "interval_us", "flush_us", "kernel", "version")
+    facts = {name: value for name, value in asdict(run).items() if name in names}
+    facts |= {"tables": ",".join(run.tables), "filters": run.filters}
+    return Event(f"collecting by {run.source}, {run.shards} worker(s)", facts=facts)
 
 
 def _overhead(settings: Settings, loaded: Loaded | None, watch: Watch) -> Overhead | None:
@@ -117,7 +134,8 @@ def _overhead(settings: Settings, loaded: Loaded | None, watch: Watch) -> Overhe
     if settings.max_overhead is None:
         return None
     if loaded is None:
-        watch.say("--max-overhead does not apply: inet_diag runs no programs in the kernel")
+        sentence = "--max-overhead does not apply: inet_diag runs no programs in the kernel"
+        watch.say(Event(sentence, Level.WARNING))
         return None
     # At twice the interval the sweep has always come first: no longer one saves more.
     longest_us = max(settings.flush_us, 2 * settings.interval_us)

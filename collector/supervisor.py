@@ -5,13 +5,14 @@ import select
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple
 
 from bpf.errors import CollectorError
 from bpf.loader import Loaded
-from bpf.meters import Run
+from bpf.meters import LOSSES, Run
 from bpf.variable import Table
 from collector.channel import Array, Channel
 from collector.kernel import Counters, census, sweep
@@ -42,7 +43,8 @@ class Spent:
 class Progress:
     """What a status line shows after each snapshot; counts but ``connections`` are sums.
 
-    ``overhead`` is None without a budget.
+    ``overhead`` is None without a budget. ``lost`` is everything that was lost; ``meters`` are the
+    sums of LOSSES, one by one.
     """
 
     connections: int
@@ -57,6 +59,7 @@ class Progress:
     interval_us: int
     interval_ops: int
     overhead: Spent | None = None
+    meters: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class Stop:
@@ -168,6 +171,7 @@ class Supervisor:
     _counters: Counters | None = None
     _counted: dict[str, int] = field(default_factory=dict[str, int])
     _sums: dict[str, int] = field(default_factory=dict[str, int])
+    _losses: Counter[str] = field(default_factory=Counter[str])
     _last_cut_ns: int = field(default_factory=time.monotonic_ns)
     _census_due_ns: int = 0
     _unseen: int = 0  # ends that reached no program, as far as they are known
@@ -327,11 +331,12 @@ class Supervisor:
         add = {
             "ops": meters["ops"],
             "batches": meters["batches"],
-            "lost": meters["lost"] + meters["lost_finals"] + meters["untracked"],
             "merged": meters["merged"],
             "rows": answer["rows"],
             "snapshots": 1,
         }
+        for name in LOSSES:
+            self._losses[name] += meters[name]
         for name, amount in add.items():
             self._sums[name] = self._sums.get(name, 0) + amount
         self.watch(
@@ -342,6 +347,8 @@ class Supervisor:
                 interval_us=interval_us,
                 interval_ops=meters["ops"],
                 overhead=self._spent(meters, interval_us) if self.overhead else None,
+                lost=sum(self._losses[name] for name in ("lost", "lost_finals", "untracked")),
+                meters=dict(self._losses),
                 **self._sums,
             )
         )

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.status import StatusLine, describe, size
+from collector.event import Event
 from collector.supervisor import Progress, Spent
 
 QUIET = Progress(
@@ -83,7 +84,12 @@ def test_a_budget_is_shown_with_what_is_done_for_it(overhead: Spent, words: str)
 
 def test_what_does_not_fit_is_what_matters_least() -> None:
     """The size of the database, which the last line tells, and the lag."""
-    full = {"connections": 100_000, "interval_ops": 9_999_999, "lost": 9_999, "merged": 999}
+    full: dict[str, Any] = {
+        "connections": 100_000,
+        "interval_ops": 9_999_999,
+        "lost": 9_999,
+        "merged": 999,
+    }
     line = describe(dataclasses.replace(QUIET, interval_us=1_000_000, overhead=BUSY, **full))
     assert line.endswith("lost 9999 merged 999")
     assert "bpf 999.9%" in describe(dataclasses.replace(QUIET, lost=9_999, overhead=BUSY))
@@ -139,13 +145,13 @@ def test_a_terminal_shows_one_line_that_changes(monkeypatch: pytest.MonkeyPatch)
     """What was longer before leaves no letter behind; events and the last words stay."""
     terminal = stderr(monkeypatch, Terminal())
     status = StatusLine(PATH)
-    status.say("kernel programs loaded in 1.1 s")
+    status.say(Event("kernel programs loaded in 1.1 s"))
     status.show(dataclasses.replace(QUIET, connections=100_000))
     status.show(QUIET)
 
     assert terminal.screen() == ["estats: kernel programs loaded in 1.1 s", describe(QUIET)]
 
-    status.say("something happened")
+    status.say(Event("something happened"))
     status.show(QUIET)
     status.end("SIGINT")
 
@@ -160,7 +166,7 @@ def test_a_log_has_whole_lines_with_the_time(monkeypatch: pytest.MonkeyPatch) ->
     """No carriage return ever; progress at the beginning, and then only now and then."""
     log = stderr(monkeypatch, io.StringIO())
     status = StatusLine(PATH)
-    status.say("collecting")
+    status.say(Event("collecting"))
     for _ in range(100):
         status.show(QUIET)
     status.end("duration")
@@ -185,7 +191,7 @@ def test_a_name_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     """Whatever the database is called and an event says."""
     terminal = stderr(monkeypatch, Terminal())
     status = StatusLine(Path("\x1b[2J.db"))
-    status.say("\x1b]0;owned\x07")
+    status.say(Event("\x1b]0;owned\x07"))
     status.show(QUIET)
     status.end("SIGINT")
 

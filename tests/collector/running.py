@@ -45,7 +45,7 @@ class Collected:
         prepare: Prepare | None = None,
     ) -> str:
         """Collect until something ends it; its reason. Raises TimeoutError if nothing does."""
-        watch = Watch(progress=self._note, say=self.said.append)
+        watch = Watch(progress=self._note, say=lambda event: self.said.append(event.message))
         before = signal.signal(signal.SIGALRM, _hang)
         signal.alarm(PATIENCE_SECONDS)
         try:

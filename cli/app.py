@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from bpf.errors import EstatsError
-from cli import collect, connections, db, doctor, listeners, query, variables
+from cli import collect, connections, db, doctor, health, listeners, query, variables
 from cli.render import printable
 from cli.version import program_version
 
@@ -21,6 +21,7 @@ Exit codes:
   4    the database cannot be used
   5    a recording is damaged
   6    a process of the collector died
+  7    no collector is well (estats status)
   130  interrupted
 """
 
@@ -36,6 +37,9 @@ app.command(
     short_help="Collect into a database.",
     epilog=collect.EXAMPLES,
 )(collect.collect)
+app.command(help=health.HELP, short_help="Is a collector well?", epilog=health.EXAMPLES)(
+    health.status
+)
 app.command(
     help=query.HELP,
     short_help="Values of variables.",

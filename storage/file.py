@@ -44,6 +44,34 @@ def lock(path: Path) -> int:
     return descriptor
 
 
+def holder(path: Path) -> int | None:
+    """The process that holds the lock, None if nobody does. Takes no lock itself.
+
+    0 if it is hidden from this process, or has died and left the lock to its writer.
+    """
+    found = path.stat()
+    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+        match line.split():
+            case [_, "FLOCK", _, "WRITE", pid, place, *_] if _is_place(place, found):
+                return max(int(pid), 0)
+            case _:
+                pass
+    return None
+
+
+def _is_place(place: str, found: os.stat_result) -> bool:
+    """Whether a line of /proc/locks is about this file: major:minor:inode, the first two in hex.
+
+    Where a file system has no device of its own (btrfs), stat() makes one up for each of its parts.
+    """
+    major, minor, inode = place.split(":")
+    if int(inode) != found.st_ino:
+        return False
+    device = int(major, 16), int(minor, 16)
+    own = os.major(found.st_dev), os.minor(found.st_dev)
+    return device == own or device[0] == own[0] == 0
+
+
 def make_if_missing(path: Path) -> None:
     """Make an empty file of mode 0600, unless there is a regular file already."""
     if path.is_symlink():

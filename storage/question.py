@@ -96,3 +96,19 @@ class RunPart:
     from_us: int
     to_us: int
     meters: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where the newest run stands: its row, its last row of ``snapshot``, and what it gave.
+
+    ``whole`` is all of it and ``recent`` the end of it; None without a snapshot. ``recent_samples``
+    are the rows of ``sample`` in ``recent``, ``samples`` about all of the database.
+    """
+
+    run: Mapping[str, Any]
+    last: Mapping[str, Any] | None
+    whole: RunPart | None
+    recent: RunPart | None
+    recent_samples: int
+    samples: int

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy import Connection, RowMapping, Select, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
 from bpf.meters import METERS
@@ -15,8 +15,8 @@ from storage import inventory, revision, u64
 from storage.engine import open_readonly
 from storage.errors import from_sqlite
 from storage.filters import define_net_test
-from storage.question import Period, Question, RunPart, Sample, Value
-from storage.schema import ENDPOINT, RUN, SNAPSHOT
+from storage.question import Period, Question, RunPart, Sample, Standing, Value
+from storage.schema import ENDPOINT, RUN, SAMPLE, SNAPSHOT
 from storage.select import (
     NOT_FROM_BIRTH,
     connections,
@@ -111,6 +111,31 @@ class Reader:
             for row in self._connection.execute(asked.order_by(RUN.c.run_id)).mappings()
         ]
 
+    def standing(self, recent_us: int) -> Standing | None:
+        """Where the newest run stands; what is recent began at that time. None without a run."""
+        run = self._one(select(RUN).order_by(RUN.c.run_id.desc()).limit(1))
+        if run is None:
+            return None
+        number, run_id = SNAPSHOT.c.snapshot_id, run["run_id"]
+        own = select(SNAPSHOT).where(SNAPSHOT.c.run_id == run_id)
+        last = self._one(own.order_by(number.desc()).limit(1))
+        period = self.period(max(recent_us, run["started_us"]))
+        rowid = literal_column("sample.rowid", SAMPLE.c.snapshot_id.type)
+        # One after the other: SQLite has an index for one extreme at a time.
+        ends = [
+            self._connection.scalar(select(extreme(rowid)).select_from(SAMPLE))
+            for extreme in (func.min, func.max)
+        ]
+        count = select(func.count()).where(SAMPLE.c.snapshot_id.between(period.first, period.last))
+        return Standing(
+            run={c.name: run[c.name] for c in RUN.columns},
+            last={c.name: last[c.name] for c in SNAPSHOT.columns} if last else None,
+            whole=self._part(run_id, self.period(run["started_us"])),
+            recent=self._part(run_id, period),
+            recent_samples=self._connection.scalar(count) or 0,
+            samples=0 if ends[1] is None else ends[1] - ends[0] + 1,
+        )
+
     def row_counts(self) -> dict[str, int]:
         """How many rows each table has."""
         return inventory.row_counts(self._connection)
@@ -199,6 +224,10 @@ class Reader:
         """The rows of a statement about connections, a few at a time."""
         define_net_test(self._connection, question.wanted.nets)
         yield from self._connection.execute(statement, execution_options=_STREAMED).mappings()
+
+    def _part(self, run_id: int, period: Period) -> RunPart | None:
+        """What one run gave to a period."""
+        return next((part for part in self.parts(period) if part.run["run_id"] == run_id), None)
 
     def _one(self, statement: Select[Any]) -> RowMapping | None:
         return self._connection.execute(statement).mappings().first()

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import cli.app
 from bpf.errors import CollectorError, EnvironmentLacksError, EstatsError, RecordingError
+from cli.health import NOT_WELL
 from tests.cli.conftest import Estats
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -21,11 +22,12 @@ def test_help_teaches_the_exit_codes() -> None:
     """All of them, at the end of the main help."""
     result = CliRunner().invoke(cli.app.app, ["--help"])
     assert result.exit_code == 0
-    for kind in (EnvironmentLacksError, RecordingError, CollectorError):
-        assert f"\n  {kind.exit_code}  " in result.output.replace("    ", "  ")
+    kinds = (EnvironmentLacksError, RecordingError, CollectorError)
+    for code in (*(kind.exit_code for kind in kinds), NOT_WELL):
+        assert f"\n  {code}  " in result.output.replace("    ", "  ")
 
 
-@pytest.mark.parametrize("command", ["query", "connections", "variables"])
+@pytest.mark.parametrize("command", ["query", "connections", "variables", "status"])
 def test_each_command_has_examples(command: str) -> None:
     """They stand at the end of its help."""
     result = CliRunner().invoke(cli.app.app, [command, "--help"])

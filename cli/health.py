@@ -31,7 +31,6 @@ Exit code 0: one collects, and its last snapshot is no older than five intervals
 
 EXAMPLES: Final = """\b
 Examples:
-  estats status
   estats status --db /var/lib/estats/flows.db --format json
   estats status >/dev/null 2>&1 || echo "look after the collector"
 """

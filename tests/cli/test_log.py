@@ -15,6 +15,7 @@ from bpf.loader import Loaded, Request
 from cli.status import LogFormat, StatusLine, describe
 from collector import fleet
 from collector.event import Event, Level
+from collector.settings import Settings
 from tests.cli.conftest import Estats
 from tests.cli.test_status import BUSY, PATH, QUIET, Terminal, stderr
 
@@ -176,7 +177,7 @@ def test_loading_says_how_long_and_from_where(monkeypatch: pytest.MonkeyPatch) -
     loaded = type("Loaded", (), {"seconds": 0.31, "origin": "from the cache"})
     monkeypatch.setattr(fleet, "load", lambda _: loaded)
     watch = fleet.Watch(progress=lambda _: None, say=said.append)
-    fleet._load(fleet.Settings(), fleet.Source.BPF, watch)
+    fleet._load(Settings(), fleet.Source.BPF, watch)
 
     assert said == [
         Event(

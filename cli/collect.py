@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from bpf.errors import EstatsError, UsageError
+from bpf.errors import EstatsError, StorageError, UsageError
 from bpf.filters import Filters, parse_net
 from bpf.meters import Run
 from bpf.variable import HISTORIES, Table
@@ -289,7 +289,13 @@ def _group_id(name: str | None) -> int | None:
 
 def _share(path: Path, descriptor: int, group: int) -> None:
     """Let a group read the database. SQLite gives new side files what the database has."""
-    os.fchown(descriptor, -1, group)
+    try:
+        os.fchown(descriptor, -1, group)
+    except PermissionError as e:
+        raise StorageError(
+            f"{path} cannot be given to the group {group}: {e.strerror}",
+            "Collect as a member of that group (a service: SupplementaryGroups=), or as full root.",
+        ) from e
     os.fchmod(descriptor, 0o640)
     for suffix in ("-wal", "-shm"):
         side = path.with_name(path.name + suffix)

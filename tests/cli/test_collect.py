@@ -1,6 +1,7 @@
 """estats collect: options become settings or a sentence, and no file of another's is touched."""
 
 import fcntl
+import grp
 import os
 import sqlite3
 import stat
@@ -176,6 +177,19 @@ def test_a_second_collector_is_refused(estats: Estats, tmp_path: Path) -> None:
         fcntl.flock(first, fcntl.LOCK_EX)
         refused(estats("collect", "--db", path), "another collector")
     assert path.read_bytes() == b""
+
+
+def test_a_group_that_is_not_ours_to_give_to_is_refused(
+    estats: Estats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a root without all that root may."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    own = grp.getgrgid(os.getgid()).gr_name
+    refused(estats("collect", "--db", tmp_path / "x.db", "--group", own), "cannot be given")
 
 
 def test_a_symbolic_link_is_not_followed(estats: Estats, tmp_path: Path) -> None:

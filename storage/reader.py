@@ -119,21 +119,17 @@ class Reader:
         number, run_id = SNAPSHOT.c.snapshot_id, run["run_id"]
         own = select(SNAPSHOT).where(SNAPSHOT.c.run_id == run_id)
         last = self._one(own.order_by(number.desc()).limit(1))
-        period = self.period(max(recent_us, run["started_us"]))
-        rowid = literal_column("sample.rowid", SAMPLE.c.snapshot_id.type)
-        # One after the other: SQLite has an index for one extreme at a time.
-        ends = [
-            self._connection.scalar(select(extreme(rowid)).select_from(SAMPLE))
-            for extreme in (func.min, func.max)
-        ]
-        count = select(func.count()).where(SAMPLE.c.snapshot_id.between(period.first, period.last))
+        newest = last["snapshot_id"] if last else 0
+        whole = Period(first=self._first(run["started_us"]), last=newest)
+        recent = Period(first=self._first(max(recent_us, run["started_us"])), last=newest)
+        count = select(func.count()).where(SAMPLE.c.snapshot_id.between(recent.first, newest))
         return Standing(
             run={c.name: run[c.name] for c in RUN.columns},
             last={c.name: last[c.name] for c in SNAPSHOT.columns} if last else None,
-            whole=self._part(run_id, self.period(run["started_us"])),
-            recent=self._part(run_id, period),
+            whole=self._part(run_id, whole),
+            recent=self._part(run_id, recent),
             recent_samples=self._connection.scalar(count) or 0,
-            samples=0 if ends[1] is None else ends[1] - ends[0] + 1,
+            samples=self._samples_held(),
         )
 
     def row_counts(self) -> dict[str, int]:
@@ -228,6 +224,23 @@ class Reader:
     def _part(self, run_id: int, period: Period) -> RunPart | None:
         """What one run gave to a period."""
         return next((part for part in self.parts(period) if part.run["run_id"] == run_id), None)
+
+    def _first(self, since_us: int) -> int:
+        """The number that the first snapshot from that time on has, or would have."""
+        taken, number = SNAPSHOT.c.taken_us, SNAPSHOT.c.snapshot_id
+        before = select(number).where(taken < since_us)
+        found = self._connection.scalar(before.order_by(taken.desc(), number.desc()).limit(1))
+        return 0 if found is None else found + 1
+
+    def _samples_held(self) -> int:
+        """About how many rows ``sample`` has, without counting them."""
+        rowid = literal_column("sample.rowid", SAMPLE.c.snapshot_id.type)
+        # One after the other: SQLite has an index for one extreme at a time.
+        least, most = (
+            self._connection.scalar(select(extreme(rowid)).select_from(SAMPLE))
+            for extreme in (func.min, func.max)
+        )
+        return 0 if least is None or most is None else most - least + 1
 
     def _one(self, statement: Select[Any]) -> RowMapping | None:
         return self._connection.execute(statement).mappings().first()

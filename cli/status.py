@@ -62,10 +62,7 @@ class StatusLine:
             sys.stderr.flush()
         elif time.monotonic() - self._logged >= _LOG_SECONDS:
             self._logged = time.monotonic()
-            losses = sum(progress.meters.values()) + progress.merged
-            level = Level.WARNING if losses > self._losses_told else Level.INFO
-            self._losses_told = losses
-            self.say(Event(text, level, _facts(progress)))
+            self.say(Event(text, self._level(progress), _facts(progress)))
 
     def end(self, reason: str) -> None:
         """The last words."""
@@ -78,12 +75,19 @@ class StatusLine:
                 f"{size(last.database_bytes)} in {self._path}"
             )
             facts = {"reason": reason, "database": self._path, **_facts(last)}
-            self.say(Event(sentence, facts=facts))
+            self.say(Event(sentence, self._level(last), facts))
 
     def fail(self, error: EstatsError) -> None:
         """The last words where it cannot go on."""
         facts: dict[str, Fact] = {"cure": error.advice or None, "exit_code": error.exit_code}
         self.say(Event(error.message, Level.ERROR, facts))
+
+    def _level(self, progress: Progress) -> Level:
+        """A loss is a warning once: in the first line after it."""
+        losses = sum(progress.meters.values()) + progress.merged
+        is_new = losses > self._losses_told
+        self._losses_told = losses
+        return Level.WARNING if is_new else Level.INFO
 
     def _clear(self) -> None:
         if self._width:

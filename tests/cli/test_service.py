@@ -111,6 +111,20 @@ def test_a_writer_that_stands_still_starves_the_watchdog(manager: Manager, tmp_p
 
 
 @pytest.mark.slow
+def test_a_replay_is_ready_and_stops(manager: Manager, tmp_path: Path) -> None:
+    """It may be over before a second word is due."""
+    recording = tmp_path / "rings"
+    options = ("--record", recording, "--interval", "50ms", "--duration", "300ms")
+    with collecting(tmp_path / "x.db", *options) as process:
+        assert process.wait(60) == 0
+    replay = ("--replay", recording)
+    with collecting(tmp_path / "y.db", *replay, address=manager.address) as process:
+        assert "READY" in manager.next()
+        assert "STOPPING" in manager.next()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.slow
 def test_an_error_is_told_with_the_stop(manager: Manager, tmp_path: Path) -> None:
     """So that `systemctl status` says why; ready it never was."""
     with collecting(tmp_path / "none" / "x.db", address=manager.address) as process:

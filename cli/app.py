@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from bpf.errors import EstatsError
-from cli import collect, connections, db, doctor, listeners, query, variables
+from cli import collect, connections, db, doctor, listeners, query, sql, variables
 from cli.render import printable
 from cli.version import program_version
 
@@ -51,6 +51,11 @@ app.command(
     short_help="Who listens, and how well it keeps up.",
     epilog=listeners.EXAMPLES,
 )(listeners.listeners)
+app.command(
+    help=sql.HELP,
+    short_help="What a SELECT finds.",
+    epilog=sql.EXAMPLES,
+)(sql.sql)
 app.command(help=variables.HELP, short_help="What the variables mean.", epilog=variables.EXAMPLES)(
     variables.variables
 )

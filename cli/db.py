@@ -76,14 +76,14 @@ def info(db: Db = None) -> None:
     with open_reader(path) as reader:
         parts = reader.parts(reader.period())
         rows = reader.row_counts()
-    print(f"file      {printable(str(path.absolute()))}")
-    print(f"size      {inventory.file_bytes(path) / 1e6:.1f} MB")
-    print(f"schema    {revision.head()}")
-    print(f"losses    {losses(parts) if parts else 'no snapshot yet'}")
-    print("rows      " + ", ".join(f"{name} {count}" for name, count in rows.items() if count))
-    if parts:
-        print()
-        write(parts, Format.TABLE, _RUNS, sys.stdout)
+        print(f"file      {printable(str(path.absolute()))}")
+        print(f"size      {inventory.file_bytes(path) / 1e6:.1f} MB")
+        print(f"schema    {revision.head()}")
+        print(f"losses    {losses(parts) if parts else 'no snapshot yet'}")
+        print("rows      " + ", ".join(f"{name} {count}" for name, count in rows.items() if count))
+        if parts:
+            print()
+            write(parts, Format.TABLE, _RUNS, sys.stdout)
 
 
 _RUNS: Final[Look[RunPart]] = Look(

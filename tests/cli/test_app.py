@@ -14,7 +14,14 @@ from bpf.errors import CollectorError, EnvironmentLacksError, EstatsError, Recor
 from tests.cli.conftest import Estats
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-READING = (["query"], ["connections"], ["variables"], ["db", "info"], ["db", "check"])
+READING = (
+    ["query"],
+    ["connections"],
+    ["sql", "SELECT 1"],
+    ["variables"],
+    ["db", "info"],
+    ["db", "check"],
+)
 
 
 def test_help_teaches_the_exit_codes() -> None:
@@ -25,7 +32,7 @@ def test_help_teaches_the_exit_codes() -> None:
         assert f"\n  {kind.exit_code}  " in result.output.replace("    ", "  ")
 
 
-@pytest.mark.parametrize("command", ["query", "connections", "variables"])
+@pytest.mark.parametrize("command", ["query", "connections", "sql", "variables"])
 def test_each_command_has_examples(command: str) -> None:
     """They stand at the end of its help."""
     result = CliRunner().invoke(cli.app.app, [command, "--help"])

@@ -13,7 +13,7 @@ from bpf.meters import METERS
 from bpf.variable import Variable
 from storage import inventory, revision, u64
 from storage.engine import open_readonly
-from storage.errors import DatabaseDamagedError, from_sqlite
+from storage.errors import from_sqlite
 from storage.filters import define_net_test
 from storage.question import Period, Question, RunPart, Sample, Value
 from storage.schema import ENDPOINT, RUN, SNAPSHOT
@@ -46,12 +46,6 @@ def open_reader(path: Path) -> "Generator[Reader, None, None]":
         if isinstance(error.orig, sqlite3.Error):
             raise from_sqlite(error.orig, path) from error
         raise
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        # SQLite keeps a text in a column of numbers, and a time beyond all calendars.
-        raise DatabaseDamagedError(
-            f"{path} has a value that estats does not write: {error}",
-            "Another program changed it, or it is damaged: see `estats db check`.",
-        ) from error
     finally:
         engine.dispose()
 

@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check validate bench kernels format clean tools
+.PHONY: help run test check fuzz validate bench kernels format clean tools
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -22,6 +22,9 @@ check: tools ## format, lint, types, imports between the rooms, generated files
 	$(PYTHON) -m pyright --pythonpath $(PYTHON)
 	.venv/bin/lint-imports
 	$(PYTHON) -m bpf.generate --check
+
+fuzz: tools ## hostile rings, recordings, databases and words, MINUTES=10 in all
+	$(PYTHON) -m tests.fuzz $(or $(MINUTES),10)
 
 validate: tools ## as root: compare each variable with its witnesses, write docs/validation.md and .json
 	@rm -f build/validation.json

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bpf.errors import StorageError
 from bpf.variable import Variable
 from cli.notice import say_nothing, say_source, say_unknown
 from cli.options import database, period_limits
@@ -28,17 +29,37 @@ class Asked:
 
 
 @contextmanager
-def asking(
-    asked: Asked, variables: Sequence[Variable]
-) -> Generator[tuple["Reader", Question], None, None]:
-    """A reader, and the question to put to it. Raises UsageError and StorageError."""
+def reading(path: Path) -> Generator["Reader", None, None]:
+    """A database, open for the length of a command. Raises StorageError.
+
+    SQLite keeps a text in a column of numbers, and a time beyond all calendars: what estats does
+    not write itself is met wherever it is reckoned with, and all of a command does so.
+    """
     # SQLAlchemy takes longer to import than most questions to answer, and the collector's
     # processes, which begin at the same command line, have no use for it.
     from storage.reader import open_reader  # noqa: PLC0415
 
+    try:
+        with open_reader(path) as reader:
+            yield reader
+    except UnicodeEncodeError:  # (the terminal's)
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"{path} has a value that estats does not write: {error}",
+            "Another program changed it, or it is damaged: see `estats db check`. If that finds"
+            " nothing, the fault may be ours: please report it.",
+        ) from error
+
+
+@contextmanager
+def asking(
+    asked: Asked, variables: Sequence[Variable]
+) -> Generator[tuple["Reader", Question], None, None]:
+    """A reader, and the question to put to it. Raises UsageError and StorageError."""
     limits = period_limits(asked.since, asked.until)
     path = database(asked.db)
-    with open_reader(path) as reader:
+    with reading(path) as reader:
         period = reader.period(*limits)
         if parts := reader.parts(period):
             say_source(path, parts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from bpf.errors import UsageError
-from bpf.filters import Network, parse_net
+from bpf.filters import COMM_BYTES, Network, parse_net
 from bpf.variable import SAMPLED, Table
 from cli.names import matching, split
 from storage.question import Order
@@ -24,6 +24,8 @@ _OUR_COLUMNS = {
     "lost": "lost",
 }
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
+#: A name with every octet as an escape, and a wildcard beside each.
+_PATTERN_MAX = 255
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
@@ -40,6 +42,18 @@ def addresses(asked: Sequence[str], option: str) -> tuple[str, ...]:
 def nets(asked: Sequence[str]) -> tuple[Network, ...]:
     """Networks in CIDR notation; a v4-mapped one is IPv4. Raises UsageError."""
     return tuple(_net(text) for text in split(asked))
+
+
+def process_names(asked: Sequence[str]) -> tuple[str, ...]:
+    """Names or patterns of processes. Raises UsageError for more than a name can be."""
+    found = tuple(split(asked))
+    for name in found:
+        if len(name) > _PATTERN_MAX:
+            raise UsageError(
+                f"--comm has a name of {len(name)} characters",
+                f"A process's name has at most {COMM_BYTES} octets; * and ? stand for others.",
+            )
+    return found
 
 
 def sort_order(text: str | None) -> Order:

@@ -6,6 +6,7 @@ from typing import Final
 import typer
 
 from bpf.errors import StorageError
+from cli.asking import reading
 from cli.notice import losses
 from cli.options import Db, database
 from cli.render import Format, Look, printable, say, write
@@ -70,20 +71,19 @@ def check(db: Db = None) -> None:
 def info(db: Db = None) -> None:
     """Say what is in a database: its size, its runs, the rows of each table, what was lost."""
     from storage import inventory, revision  # noqa: PLC0415
-    from storage.reader import open_reader  # noqa: PLC0415
 
     path = database(db)
-    with open_reader(path) as reader:
+    with reading(path) as reader:
         parts = reader.parts(reader.period())
         rows = reader.row_counts()
-    print(f"file      {printable(str(path.absolute()))}")
-    print(f"size      {inventory.file_bytes(path) / 1e6:.1f} MB")
-    print(f"schema    {revision.head()}")
-    print(f"losses    {losses(parts) if parts else 'no snapshot yet'}")
-    print("rows      " + ", ".join(f"{name} {count}" for name, count in rows.items() if count))
-    if parts:
-        print()
-        write(parts, Format.TABLE, _RUNS, sys.stdout)
+        print(f"file      {printable(str(path.absolute()))}")
+        print(f"size      {inventory.file_bytes(path) / 1e6:.1f} MB")
+        print(f"schema    {revision.head()}")
+        print(f"losses    {losses(parts) if parts else 'no snapshot yet'}")
+        print("rows      " + ", ".join(f"{name} {count}" for name, count in rows.items() if count))
+        if parts:
+            print()
+            write(parts, Format.TABLE, _RUNS, sys.stdout)
 
 
 _RUNS: Final[Look[RunPart]] = Look(

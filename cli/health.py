@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from bpf.meters import LOSSES, METERS
+from cli.asking import reading
 from cli.family import Process, family
 from cli.options import As, Db, database
 from cli.render import Cell, Format, Look, printable, say, table_width, write, write_table
@@ -100,12 +101,11 @@ def _look(path: Path) -> Health:
     from storage.errors import DatabaseMissingError  # noqa: PLC0415  (as in cli.asking)
     from storage.file import holder  # noqa: PLC0415
     from storage.inventory import file_bytes  # noqa: PLC0415
-    from storage.reader import open_reader  # noqa: PLC0415
 
     pid = holder(path) if path.exists() else None
     standing = None
     try:
-        with open_reader(path) as reader:
+        with reading(path) as reader:
             standing = reader.standing(now_us() - _RECENT_US)
     except DatabaseMissingError:
         if pid is None:

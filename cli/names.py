@@ -58,6 +58,7 @@ STATES: Final = (
 #: What the kernel and ss call some of them.
 _OTHER_NAMES = {"synrecv": "synreceived", "close": "closed", "estab": "established"}
 
+_ALTERNATIVES_MAX = 500
 _OF_CONNECTIONS = (Table.CONNECTION, *SAMPLED)
 _BY_RFC = {v.rfc.lower(): v for v in CATALOGUE if v.rfc}
 _WORD_IN_UNIT = re.compile(r"(-?[0-9]+)=(\w+)")
@@ -143,8 +144,17 @@ def word_for(variable: Variable, number: int) -> str | None:
 
 
 def split(texts: Iterable[str]) -> list[str]:
-    """An option that may be repeated, and whose values may be joined by commas."""
-    return [word.strip() for text in texts for word in text.split(",") if word.strip()]
+    """An option that may be repeated, and whose values may be joined by commas.
+
+    Raises UsageError for more alternatives than SQLite takes in one condition.
+    """
+    words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
+    if len(words) > _ALTERNATIVES_MAX:
+        raise UsageError(
+            f"an option has {len(words)} values",
+            f"Give at most {_ALTERNATIVES_MAX}, or a range, a network or a pattern instead.",
+        )
+    return words
 
 
 def _did_you_mean(word: str) -> str:

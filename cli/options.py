@@ -8,14 +8,16 @@ from typing import Annotated, Final
 import typer
 
 from bpf.errors import UsageError
-from cli.choice import addresses, nets, ports
-from cli.names import split, state_numbers
+from cli.choice import addresses, nets, ports, process_names
+from cli.names import state_numbers
 from cli.render import Format
 from cli.times import now_us, parse_time
 from storage.question import Filter
 
 SYSTEM_DATABASE: Final = Path("/var/lib/estats/flows.db")
 HERE_DATABASE: Final = Path("flows.db")
+_PID_MAX: Final = (1 << 31) - 1
+_ROWS_MAX: Final = (1 << 63) - 1  # more than SQLite can count
 
 
 Db = Annotated[
@@ -49,7 +51,9 @@ Net = Annotated[
 ]
 Pid = Annotated[
     list[int] | None,
-    typer.Option(metavar="PID", help="Process that owns the socket.", show_default=False),
+    typer.Option(
+        metavar="PID", max=_PID_MAX, help="Process that owns the socket.", show_default=False
+    ),
 ]
 Comm = Annotated[
     list[str] | None,
@@ -77,7 +81,9 @@ Until = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="At most so many connections.", show_default=False),
+    typer.Option(
+        metavar="N", min=1, max=_ROWS_MAX, help="At most so many connections.", show_default=False
+    ),
 ]
 Sort = Annotated[
     str | None,
@@ -129,7 +135,7 @@ def wanted(  # noqa: PLR0913  (one for each option)
         rem_addresses=addresses(daddr or (), "--daddr"),
         nets=nets(net or ()),
         pids=tuple(pid or ()),
-        comms=tuple(split(comm or ())),
+        comms=process_names(comm or ()),
         states=state_numbers(state or ()),
         is_open=is_open,
     )

@@ -87,7 +87,7 @@ def write_ndjson(objects: Iterable[Mapping[str, Any]], out: TextIO) -> int:
 def write_csv(keys: Sequence[str], objects: Iterable[Mapping[str, Any]], out: TextIO) -> int:
     """A header and a line for each object, unknown left empty; returns how many."""
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(keys)
+    writer.writerow(map(printable, keys))
     count = 0
     for count, each in enumerate(objects, start=1):  # noqa: B007  (the last one is the answer)
         values = (each[key] for key in keys)
@@ -138,7 +138,7 @@ def say(sentence: str) -> None:
 
 def _column(name: str, values: Sequence[Cell]) -> list[str]:
     """The header and all cells of one column, filled up to one width."""
-    texts = [name, *map(shown, values)]
+    texts = [printable(name), *map(shown, values)]
     width = max(map(_cells, texts))
     is_number = all(v in (None, "") or isinstance(v, int | float) for v in values)
     fill = (width - _cells(text) for text in texts)
@@ -151,7 +151,7 @@ def _broken_sentences(
 ) -> list[Sequence[Cell]]:
     """The rows, with more rows below those whose last cell takes more than a line."""
     others = (
-        max(map(_cells, [name, *(shown(row[i]) for row in rows)]))
+        max(map(_cells, [printable(name), *(shown(row[i]) for row in rows)]))
         for i, name in enumerate(header[:-1])
     )
     room = width - sum(other + len(_GAP) for other in others)

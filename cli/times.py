@@ -15,6 +15,7 @@ _UNITS_US = {
     "s": 1_000_000,
     "ms": 1_000,
 }
+_LENGTH_US_MAX = 100 * 366 * _UNITS_US["d"]  # a hundred years, and far from any overflow
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[wdhms])", re.ASCII)
 _AGO = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
@@ -37,7 +38,7 @@ def parse_time(text: str, now: int) -> int:
     word = text.strip().lower()
     try:
         moment = _moment(word, now)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, UsageError):
         moment = -1
     if not 0 <= moment < 253_402_300_800_000_000:
         raise UsageError(f"{text!r} is not a time", _ADVICE)
@@ -59,9 +60,11 @@ def _moment(word: str, now: int) -> int:
 
 def duration_us(text: str) -> int:
     """A length of time such as 500ms, 10s or 2h30m, as microseconds. Raises UsageError."""
-    if not _AGO.fullmatch(text):
-        raise UsageError(f"{text!r} is not a length of time", "Write 500ms, 10s, 5m, 2h30m or 1d.")
-    return sum(round(float(number) * _UNITS_US[unit]) for number, unit in _PART.findall(text))
+    if _AGO.fullmatch(text):
+        length = sum(float(number) * _UNITS_US[unit] for number, unit in _PART.findall(text))
+        if length <= _LENGTH_US_MAX:
+            return round(length)
+    raise UsageError(f"{text!r} is not a length of time", "Write 500ms, 10s, 5m, 2h30m or 1d.")
 
 
 def iso(moment_us: int) -> str:

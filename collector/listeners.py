@@ -171,8 +171,8 @@ def _joined(parts: list[Array], dtype: np.dtype[Any]) -> Array:
 
 
 def _utc_us(monotonic_ns: int, cut: Cut) -> int:
-    """Microseconds since the epoch; 0 is never."""
-    return (monotonic_ns + cut.wall_offset_ns) // 1_000 if monotonic_ns else 0
+    """Microseconds since the epoch, from 1 on; 0 is never."""
+    return max(1, (monotonic_ns + cut.wall_offset_ns) // 1_000) if monotonic_ns else 0
 
 
 def control(tables: tuple[Table, ...]) -> Mapping[str, int]:

@@ -32,6 +32,7 @@ from bpf.record import HEAD, IDENTITY, LISTENER, LISTENER_HEAD, batch_dtype
 from bpf.variable import HISTORIES, Table
 from collector.apply import raw
 from collector.ring import BATCHES_MAX, Batches
+from collector.settings import SHARDS_MAX
 
 MAGIC: Final = b"\x89ESTATS\n"  # not text, and broken by whatever translates line ends
 VERSION: Final = 1
@@ -43,7 +44,8 @@ CUT: Final = int.from_bytes(b"CUT ", "little")
 LISTENERS: Final = int.from_bytes(b"LIST", "little")
 
 _HEADER_BYTES_MAX: Final = 1 << 20
-_TIME_MAX: Final = (1 << 63) - 1
+_TIME_MAX: Final = (1 << 63) - 1  # of nanoseconds, and of all other numbers
+_TAKEN_US_MAX: Final = _TIME_MAX // 1_000  # in the year 2262: UTC is reckoned with in nanoseconds
 _DAMAGED: Final = "It is damaged or was not made by estats: record again"
 _OTHER_VERSION: Final = "Replay it with the version of estats that recorded it"
 
@@ -195,7 +197,7 @@ class Recording:
     def _cut(self, uncut: list[tuple[int, _Chunk]], cut: Cut, offset: int) -> None:
         """End a snapshot: these chunks belong to it."""
         before_ns = self.cuts[-1].cut_ns if self.cuts else 0
-        if not before_ns <= cut.cut_ns <= _TIME_MAX or cut.taken_us > _TIME_MAX:
+        if not before_ns <= cut.cut_ns <= _TIME_MAX or cut.taken_us > _TAKEN_US_MAX:
             raise RecordingError(
                 f"the recording has a cut at {offset} out of order", _DAMAGED, offset
             )
@@ -212,7 +214,7 @@ class Recording:
         before = self.cuts[-1]
         cut_ns = min(max(newest_ns, before.cut_ns), _TIME_MAX)
         taken_us = before.taken_us + (cut_ns - before.cut_ns) // 1_000
-        return Cut(cut_ns, min(taken_us, _TIME_MAX))
+        return Cut(cut_ns, min(taken_us, _TAKEN_US_MAX))
 
 
 class ReplaySource:
@@ -316,6 +318,9 @@ def _run_of(values: dict[str, Any]) -> Run:
         raise ValueError("a number of the header is none")
     if not all(type(text) is str for text in texts):
         raise ValueError("a text of the header is none")
-    if not 1 <= run.shards <= 1 << 16:
-        raise ValueError("shards are numbered by 16 bits")
+    "".join(texts).encode()  # JSON can spell what is no character; a ValueError, too
+    if run.started_us > _TAKEN_US_MAX:
+        raise ValueError("it began after the end of time")
+    if not 1 <= run.shards <= SHARDS_MAX:  # each becomes a process
+        raise ValueError("no collector has so many shards")
     return run

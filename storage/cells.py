@@ -252,5 +252,10 @@ def _names(comms: Array) -> Array:
 @lru_cache(maxsize=4096)
 def _name(comm: bytes) -> str:
     """A process's name as text that no terminal obeys: it chose those octets itself."""
-    text = comm.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+    return spelled(comm.partition(b"\0")[0])
+
+
+def spelled(octets: bytes) -> str:
+    """Octets as text, with escapes for what is not UTF-8 or not to be printed."""
+    text = octets.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,7 @@
 """Why a connection closed, in words, from what the kernel says at its end."""
 
 import errno
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ _HANDSHAKE_ERRORS = _ERRORS | {
 }
 
 
-@cache  # thousands may close in one snapshot, in a few different ways
+@lru_cache(maxsize=4096)  # thousands may close in one snapshot, in a few different ways
 def close_reason(old_state: int, error: int, flags: int) -> str:
     """Why one connection closed; ``old_state`` is the last but CLOSE, ``error`` is sk_err."""
     if flags & Flag.POLLED:

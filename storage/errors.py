@@ -132,6 +132,10 @@ def storage_errors(path: Path) -> Generator[None]:
         raise from_sqlite(error, path) from error
     except OSError as error:
         raise from_os(error, path) from error
+    except UnicodeDecodeError as error:
+        raise DatabaseDamagedError(
+            f"{path} has text that is not UTF-8", "See `estats db check`."
+        ) from error
     except Exception as error:
         # SQLAlchemy's, which is not imported for its name: the supervisor does without.
         if isinstance(original := getattr(error, "orig", None), sqlite3.Error):

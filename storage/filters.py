@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_
 from sqlalchemy import Table as SqlTable
 
 from bpf.filters import Network
+from storage.cells import spelled
 from storage.question import Filter, Period
 from storage.schema import CONNECTION, ENDPOINT, EVENT, SAMPLE
 
@@ -113,5 +114,8 @@ def _port_in(port: ColumnElement[int], ranges: Iterable[range]) -> ColumnElement
 
 
 def _glob(pattern: str) -> str:
-    """Keep * and ? as wildcards; a bracket in a process name is a bracket."""
-    return pattern.replace("[", "[[]")
+    """Keep * and ? as wildcards; a bracket in a process name is a bracket.
+
+    Names are stored with escapes where they are not to be printed, so they are asked for likewise.
+    """
+    return spelled(pattern.encode("utf-8", "surrogateescape")).replace("[", "[[]")

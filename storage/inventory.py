@@ -1,8 +1,9 @@
 """What a database holds, and whether it holds together: for `estats db info` and `check`."""
 
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Table, exists, func, select
+from sqlalchemy import Column, ColumnElement, Connection, String, Table, exists, func, or_, select
 
 from storage.schema import (
     CONNECTION,
@@ -33,8 +34,9 @@ def file_bytes(path: Path) -> int:
 def faults(connection: Connection) -> list[str]:
     """What is wrong with the database, a sentence for each fault; reads every page of it.
 
-    Damaged pages and indexes, tables and indexes that are missing, references to missing rows,
-    and rows of a connection, an endpoint or a snapshot that does not exist.
+    Damaged pages and indexes, tables and indexes that are missing, values of another type than
+    their column's, references to missing rows, and rows of a connection, an endpoint or a
+    snapshot that does not exist.
     """
     found = [
         f"page check: {line}"
@@ -43,6 +45,11 @@ def faults(connection: Connection) -> list[str]:
     ]
     if missing := sorted(_needed() - _present(connection)):
         return [*found, *(f"{name} is missing" for name in missing)]
+    for table in METADATA.sorted_tables:
+        is_odd = or_(*(_is_odd(column) for column in table.columns if column.computed is None))
+        odd = connection.scalars(select(func.count()).select_from(table).where(is_odd)).one()
+        if odd:
+            found.append(f"{table.name}: {odd} rows with a value that is not of its column's type")
     found += [
         f"{table} row {rowid} refers to a {parent} that is missing"
         for table, rowid, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check")
@@ -53,6 +60,12 @@ def faults(connection: Connection) -> list[str]:
         if orphans:
             found.append(f"{table.name}: {orphans} rows whose {parent.name} is missing")
     return found
+
+
+def _is_odd(column: Column[Any]) -> ColumnElement[bool]:
+    """Whether a value is of another type than its column: SQLite takes any."""
+    kind = "text" if isinstance(column.type, String) else "integer"
+    return func.typeof(column).not_in([kind, "null"])
 
 
 def _references() -> list[tuple[Table, str, Table]]:

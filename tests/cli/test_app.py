@@ -15,7 +15,14 @@ from cli.health import NOT_WELL
 from tests.cli.conftest import Estats
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-READING = (["query"], ["connections"], ["variables"], ["db", "info"], ["db", "check"])
+READING = (
+    ["query"],
+    ["connections"],
+    ["sql", "SELECT 1"],
+    ["variables"],
+    ["db", "info"],
+    ["db", "check"],
+)
 
 
 def test_help_teaches_the_exit_codes() -> None:
@@ -27,7 +34,7 @@ def test_help_teaches_the_exit_codes() -> None:
         assert f"\n  {code}  " in result.output.replace("    ", "  ")
 
 
-@pytest.mark.parametrize("command", ["query", "connections", "variables", "status"])
+@pytest.mark.parametrize("command", ["query", "connections", "sql", "variables", "status"])
 def test_each_command_has_examples(command: str) -> None:
     """They stand at the end of its help."""
     result = CliRunner().invoke(cli.app.app, [command, "--help"])

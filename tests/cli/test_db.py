@@ -55,6 +55,8 @@ def test_a_sound_database_is_ok(estats: Estats, story: Path) -> None:
         ("DELETE FROM run WHERE run_id = 2", "refers to a run that is missing"),
         ("DELETE FROM event WHERE event_id = 1", "sample: 1 rows whose event is missing"),
         ("DELETE FROM snapshot WHERE snapshot_id = 3", "sample: 1 rows whose snapshot"),
+        ("UPDATE connection SET opened_us = 'x'", "connection: 4 rows with a value that is not of"),
+        ("UPDATE run SET host = x'00' WHERE run_id = 1", "run: 1 rows with a value that is not of"),
     ],
 )
 def test_rows_without_an_owner_are_faults(

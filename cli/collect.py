@@ -13,6 +13,7 @@ from bpf.errors import UsageError
 from bpf.filters import Filters, parse_net
 from bpf.meters import Run
 from bpf.variable import HISTORIES, Table
+from cli.bounds import Keep, Rollups, Size, bounds
 from cli.names import split
 from cli.options import Db, database
 from cli.status import StatusLine
@@ -22,6 +23,8 @@ from collector.fleet import Source, Watch
 from collector.fleet import collect as run_collector
 from collector.settings import SHARDS_MAX, Settings, table_names
 from collector.writing import Sink
+from storage.bounds import Bounds
+from storage.file import can_shrink
 
 _SHARDS_DEFAULT_MAX: Final = 8
 _SHARE: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+) ?(?P<percent>%)?", re.ASCII)
@@ -38,6 +41,7 @@ Examples:
   estats collect --dport 443 --net 10.0.0.0/8 --duration 10m
   estats collect --tables perf,path --interval 5s
   estats collect --max-overhead 2%
+  estats collect --keep 30d --rollup 1m:2d --max-db-size 10GB
   estats collect --source diag              without root: fewer variables
   estats collect --record rings.estats      and later, also elsewhere:
   estats collect --replay rings.estats --db again.db
@@ -158,14 +162,15 @@ def collect(  # noqa: PLR0913  (one for each option)
     group: Group = None,
     rtt_threshold: Threshold = "100ms",
     max_overhead: Overhead = None,
+    keep: Keep = None,
+    rollup: Rollups = None,
+    max_db_size: Size = None,
     record: Record = None,
     replay: Replay = None,
 ) -> None:
     """Collect (HELP above is what a user reads)."""
-    if (source is Source.REPLAY) != (replay is not None):
-        if replay is None:
-            raise UsageError("--source replay needs a recording", "name it with --replay FILE")
-        source = Source.REPLAY
+    source = _source(source, replay)
+    kept = bounds(keep, rollup, max_db_size)
     settings = Settings(
         tables=_tables(tables),
         shards=shards or min(len(os.sched_getaffinity(0)), _SHARDS_DEFAULT_MAX),
@@ -187,10 +192,19 @@ def collect(  # noqa: PLR0913  (one for each option)
     )
     path = database(db)
     status = StatusLine(path)
-    prepare = _storage(path, _group_id(group))
+    prepare = _storage(path, _group_id(group), kept)
+    if kept and not can_shrink(path):
+        status.say(f"{path} was made before it could shrink: `estats db compact` lets it")
     watch = Watch(progress=status.show, say=status.say)
     reason = run_collector(settings, source, prepare, program_version(), watch)
     status.end(reason)
+
+
+def _source(source: Source, replay: Path | None) -> Source:
+    """A recording to replay is a source."""
+    if source is Source.REPLAY and replay is None:
+        raise UsageError("--source replay needs a recording", "name it with --replay FILE")
+    return source if replay is None else Source.REPLAY
 
 
 def _tables(text: str) -> tuple[Table, ...]:
@@ -250,7 +264,9 @@ def _share(path: Path, descriptor: int, group: int) -> None:
                 side.chmod(0o640)
 
 
-def _storage(path: Path, group: int | None) -> Callable[[], Callable[[Run], Sink]]:
+def _storage(
+    path: Path, group: int | None, kept: Bounds | None
+) -> Callable[[], Callable[[Run], Sink]]:
     """Lock the database now; open it in the writer process, where SQLite then lives alone."""
     from storage.file import lock  # noqa: PLC0415  (after the options are known to be good)
 
@@ -264,6 +280,6 @@ def _storage(path: Path, group: int | None) -> Callable[[], Callable[[Run], Sink
         from storage.writer import Writer  # noqa: PLC0415
 
         upgrade(open_writable(path))
-        return lambda run: Writer(path, run)
+        return lambda run: Writer(path, run, kept)
 
     return prepare

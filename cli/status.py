@@ -24,6 +24,7 @@ class StatusLine:
         self._logged = 0.0
         self._width = 0
         self._last: Progress | None = None
+        self._oversize = False
 
     def say(self, text: str) -> None:
         """One event."""
@@ -33,6 +34,12 @@ class StatusLine:
     def show(self, progress: Progress) -> None:
         """After each snapshot."""
         self._last = progress
+        if progress.oversize and not self._oversize:
+            self._oversize = True
+            self.say(
+                "THE DATABASE IS LARGER THAN --max-db-size, though all but the newest was"
+                " forgotten; it goes on growing"
+            )
         text = describe(progress)
         if self._terminal:
             self._clear()
@@ -50,7 +57,7 @@ class StatusLine:
         if last is not None:
             self._log(
                 f"stopped ({reason}): {last.snapshots} snapshots, {last.rows} rows,"
-                f" {last.lost} batches lost, {_left_out(last.overhead)}"
+                f" {last.lost} batches lost, {_left_out(last.overhead)}{_forgotten(last)}"
                 f"{size(last.database_bytes)} in {self._path}"
             )
 
@@ -97,6 +104,14 @@ def _left_out(spent: Spent | None) -> str:
     if spent is None or not spent.sampled_out:
         return ""
     return f"{spent.sampled_out} new connections left out to keep to --max-overhead, "
+
+
+def _forgotten(last: Progress) -> str:
+    if not (last.forgotten_samples or last.forgotten_connections):
+        return ""
+    return (
+        f"{last.forgotten_samples} samples and {last.forgotten_connections} connections forgotten, "
+    )
 
 
 def size(octets: int) -> str:

@@ -42,7 +42,8 @@ class Spent:
 class Progress:
     """What a status line shows after each snapshot; counts but ``connections`` are sums.
 
-    ``overhead`` is None without a budget.
+    ``overhead`` is None without a budget; ``oversize`` says that the database is larger than it may
+    be, though all that may go was forgotten.
     """
 
     connections: int
@@ -57,6 +58,9 @@ class Progress:
     interval_us: int
     interval_ops: int
     overhead: Spent | None = None
+    forgotten_samples: int = 0
+    forgotten_connections: int = 0
+    oversize: bool = False
 
 
 class Stop:
@@ -331,6 +335,8 @@ class Supervisor:
             "merged": meters["merged"],
             "rows": answer["rows"],
             "snapshots": 1,
+            "forgotten_samples": meters.get("forgotten_samples", 0),
+            "forgotten_connections": meters.get("forgotten_connections", 0),
         }
         for name, amount in add.items():
             self._sums[name] = self._sums.get(name, 0) + amount
@@ -341,6 +347,7 @@ class Supervisor:
                 database_bytes=answer["bytes"],
                 interval_us=interval_us,
                 interval_ops=meters["ops"],
+                oversize=bool(meters.get("oversize")),
                 overhead=self._spent(meters, interval_us) if self.overhead else None,
                 **self._sums,
             )

@@ -96,3 +96,11 @@ class RunPart:
     from_us: int
     to_us: int
     meters: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Thinned:
+    """Up to a time each connection keeps one sample in each step, or only what it stood at then."""
+
+    step_us: int | None
+    until_us: int

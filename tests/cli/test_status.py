@@ -83,7 +83,12 @@ def test_a_budget_is_shown_with_what_is_done_for_it(overhead: Spent, words: str)
 
 def test_what_does_not_fit_is_what_matters_least() -> None:
     """The size of the database, which the last line tells, and the lag."""
-    full = {"connections": 100_000, "interval_ops": 9_999_999, "lost": 9_999, "merged": 999}
+    full: dict[str, Any] = {
+        "connections": 100_000,
+        "interval_ops": 9_999_999,
+        "lost": 9_999,
+        "merged": 999,
+    }
     line = describe(dataclasses.replace(QUIET, interval_us=1_000_000, overhead=BUSY, **full))
     assert line.endswith("lost 9999 merged 999")
     assert "bpf 999.9%" in describe(dataclasses.replace(QUIET, lost=9_999, overhead=BUSY))
@@ -190,3 +195,17 @@ def test_a_name_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     status.end("SIGINT")
 
     assert not {"\x1b", "\x07"} & set(terminal.getvalue())
+
+
+def test_a_database_that_cannot_be_small_enough_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loudly; and the last words say what was forgotten."""
+    log = stderr(monkeypatch, io.StringIO())
+    status = StatusLine(PATH)
+    large = dataclasses.replace(QUIET, oversize=True, forgotten_samples=12, forgotten_connections=3)
+    status.show(large)
+    status.show(large)
+    status.end("duration")
+    assert log.getvalue().count("THE DATABASE IS LARGER THAN --max-db-size") == 1
+    assert "12 samples and 3 connections forgotten, " in log.getvalue()

@@ -21,7 +21,7 @@ from bpf.variable import REFERRED, Table
 from storage.bounds import Bounds, Clock
 from storage.select import NOT_FROM_BIRTH
 
-_SAMPLES: Final = 1_000  # that one slice looks at
+_SAMPLES: Final = 500  # that one slice looks at
 _PAGES: Final = 500  # that one slice gives back
 _SPARE: Final = 20  # of so many pages one may be free: it will be written again soon
 _ALL: Final = 1 << 62  # a step that all times are in

@@ -1,5 +1,7 @@
 """How much history to keep, from the command line to the database and to the answers about it."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,20 @@ def test_the_writer_is_told(
     monkeypatch.setattr(collect, "run_collector", prepared)
     assert estats("collect", "--db", "x.db", "--keep", "7d").code == 0
     assert made == [(Path("x.db"), None, Bounds(keep_us=7 * DAY))]
+
+
+@pytest.mark.slow
+def test_a_collector_thins_while_it_runs(estats: Estats, tmp_path: Path) -> None:
+    """Between its snapshots, in a process of its own; nothing is counted twice."""
+    ask = ["--source", "diag", "--interval", "50ms", "--duration", "4s", "--rollup", "1s:1s"]
+    path = tmp_path / "x.db"
+    answer = estats("collect", "--db", path, *ask)
+    assert answer.code == 0, answer.err
+    with closing(sqlite3.connect(path)) as database:
+        [(step_us, number)] = database.execute(
+            "SELECT step_us, snapshot_id FROM thinned"
+        ).fetchall()
+        assert step_us == 1_000_000
+        (newest,) = database.execute("SELECT max(snapshot_id) FROM snapshot").fetchone()
+        assert 1 < number < newest
+    assert estats("db", "check", "--db", path).out == "ok\n"

@@ -1,5 +1,7 @@
 """What is forgotten is what was to be, and every answer about the rest is the same as before."""
 
+import multiprocessing
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -60,7 +62,7 @@ def assert_sound(path: Path) -> None:
 
 
 @given(st.lists(steps, min_size=2, max_size=30), ages, st.booleans(), st.integers(1, 4))
-@settings(max_examples=25, phases=[Phase.generate])
+@settings(max_examples=15, phases=[Phase.generate])
 def test_answers_about_what_is_kept_are_as_before(
     told: list[Step], age_us: int, at_once: bool, slice_samples: int
 ) -> None:
@@ -84,7 +86,7 @@ def test_answers_about_what_is_kept_are_as_before(
 
 
 @given(st.lists(steps, min_size=2, max_size=30), rollups, st.booleans())
-@settings(max_examples=25, phases=[Phase.generate])
+@settings(max_examples=15, phases=[Phase.generate])
 def test_a_rollup_keeps_what_each_step_ended_with(
     told: list[Step], rollup: Rollup, at_once: bool
 ) -> None:
@@ -280,3 +282,38 @@ def test_bounds_that_make_no_sense_are_refused(bounds: dict[str, Any], trouble: 
     """In a sentence."""
     with pytest.raises(UsageError, match=trouble):
         Bounds(**bounds)
+
+
+def forget_for_ever(path: Path) -> None:
+    """Write and forget, until killed."""
+    told = Told()
+    writer = Writer(
+        path, run_row(), Bounds(keep_us=MINUTE, rollups=(Rollup(SECOND * 5, SECOND * 5),))
+    )
+    while True:
+        for step in busy(30):
+            writer.write(told.snapshot(step))
+        for _ in range(40):
+            writer.forget()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.5, 0.7])
+def test_a_killed_writer_leaves_a_sound_database(database: Path, seconds: float) -> None:
+    """Killed with -9 while it forgets: no row is left over, and the next run goes on."""
+    write(database, [], None)
+    process = multiprocessing.get_context("fork").Process(target=forget_for_ever, args=(database,))
+    process.start()
+    while not rows(database, "SELECT * FROM thinned WHERE step_us = 0"):
+        assert process.is_alive()
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+    assert_sound(database)
+    newest = rows(database, "SELECT max(taken_us) FROM snapshot")
+    again = Writer(database, run_row(), Bounds(keep_us=MINUTE))
+    while again.forget():
+        pass
+    again.close("done")
+    assert_sound(database)
+    assert rows(database, "SELECT max(taken_us) FROM snapshot") == newest

@@ -24,6 +24,7 @@ from storage.select import NOT_FROM_BIRTH
 _SAMPLES: Final = 500  # that one slice looks at
 _PAGES: Final = 500  # that one slice gives back
 _SPARE: Final = 20  # of so many pages one may be free: it will be written again soon
+_LOG_MAX: Final = 32 << 20  # what the log grows to where nobody reads: see storage.engine
 _ALL: Final = 1 << 62  # a step that all times are in
 
 _GROUPS: Final = tuple(group.value for group in REFERRED)
@@ -359,7 +360,11 @@ class Retention:
         return pages, free
 
     def _bytes(self, pages: int) -> int:
-        """So many pages, and the log as it lies on the disk."""
+        """So many pages, and the log as it lies on the disk.
+
+        Where a reader keeps it from being folded in, it grows, and by forgetting, too: what is more
+        than usual does not count, or one slow reader would cost the whole history.
+        """
         (octets,) = self._database.execute("PRAGMA page_size").fetchone()
         log: int = self._log.stat().st_size if self._log.exists() else 0
-        return pages * int(octets) + log
+        return pages * int(octets) + min(log, _LOG_MAX)

@@ -32,14 +32,21 @@ METERS: Final[Mapping[str, str]] = {
     "flush_interval_us": "The flush interval in force (a level).",
     "sampled": "Of so many new connections one was tracked (a level; 1: all).",
     "sampled_out": "New connections that were left out to keep to --max-overhead: no row at all.",
+    "forgotten_samples": "Samples that --keep, --rollup or --max-db-size took out of the database.",
+    "forgotten_connections": "Connections that went whole, likewise.",
+    "oversize": "1: larger than --max-db-size, though all but the newest was forgotten (a level).",
 }
 
 #: Meters of what did not reach the database, or late, in any run.
 LOSSES: Final = ("lost", "lost_finals", "untracked", "late", "missed")
 #: Meters of a run with a budget (``--max-overhead``): absent, and NULL, in the others.
 BUDGET_METERS: Final = frozenset({"bpf_ns", "flush_interval_us", "sampled", "sampled_out"})
+#: Meters of a run that forgets (``--keep`` and its like), likewise.
+BOUND_METERS: Final = frozenset({"forgotten_samples", "forgotten_connections", "oversize"})
+#: Meters that a run may do without.
+OPTIONAL_METERS: Final = BUDGET_METERS | BOUND_METERS
 #: Meters that came after the first schema: NULL in the snapshots of before.
-LATER_METERS: Final = frozenset({"missed"}) | BUDGET_METERS
+LATER_METERS: Final = frozenset({"missed"}) | OPTIONAL_METERS
 
 
 def _none_of(dtype: Dtype) -> Callable[[], npt.NDArray[Any]]:

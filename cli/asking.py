@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bpf.errors import StorageError
 from bpf.variable import Variable
-from cli.notice import say_nothing, say_source, say_unknown
+from cli.notice import say_nothing, say_source, say_thinned, say_unknown
 from cli.options import database, period_limits
 from storage.question import Filter, Order, Question
 
@@ -65,5 +65,6 @@ def asking(
             say_source(path, parts)
         else:
             say_nothing(path, reader.parts(reader.period()))
+        say_thinned(reader.thinned(period))
         say_unknown(variables, parts)
         yield reader, Question(period, asked.wanted, asked.order, asked.limit)

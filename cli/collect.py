@@ -14,17 +14,21 @@ from bpf.errors import EstatsError, StorageError, UsageError
 from bpf.filters import Filters, parse_net
 from bpf.meters import Run
 from bpf.variable import HISTORIES, Table
+from cli.bounds import Keep, Rollups, Size, bounds
 from cli.names import split
 from cli.options import Db, database
 from cli.service import Service
 from cli.status import LogFormat, StatusLine, describe
 from cli.times import duration_us
 from cli.version import program_version
+from collector.event import Event, Level
 from collector.fleet import Source, Watch
 from collector.fleet import collect as run_collector
 from collector.settings import SHARDS_MAX, Settings, table_names
 from collector.supervisor import Progress
 from collector.writing import Sink
+from storage.bounds import Bounds
+from storage.file import can_shrink
 
 _SHARDS_DEFAULT_MAX: Final = 8
 _SHARE: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+) ?(?P<percent>%)?", re.ASCII)
@@ -41,6 +45,7 @@ Examples:
   estats collect --dport 443 --net 10.0.0.0/8 --duration 10m
   estats collect --tables perf,path --interval 5s
   estats collect --max-overhead 2%
+  estats collect --keep 30d --rollup 1m:2d --max-db-size 10GB
   estats collect --source diag              without root: fewer variables
   estats collect --record rings.estats      and later, also elsewhere:
   estats collect --replay rings.estats --db again.db
@@ -165,6 +170,9 @@ def collect(  # noqa: PLR0913  (one for each option)
     group: Group = None,
     rtt_threshold: Threshold = "100ms",
     max_overhead: Overhead = None,
+    keep: Keep = None,
+    rollup: Rollups = None,
+    max_db_size: Size = None,
     record: Record = None,
     replay: Replay = None,
     log_format: Log = LogFormat.TEXT,
@@ -187,7 +195,11 @@ def collect(  # noqa: PLR0913  (one for each option)
             replay=replay,
         )
         source = _source(source, replay)
-        prepare = _storage(path, _group_id(group))
+        kept = bounds(keep, rollup, max_db_size)
+        prepare = _storage(path, _group_id(group), kept)
+        if kept and not can_shrink(path):
+            advice = "`estats db compact` lets it"
+            status.say(Event(f"{path} was made before it could shrink: {advice}", Level.WARNING))
         watch = _watch(status, service, settings)
         reason = run_collector(settings, source, prepare, program_version(), watch)
         status.end(reason)
@@ -305,7 +317,9 @@ def _share(path: Path, descriptor: int, group: int) -> None:
                 side.chmod(0o640)
 
 
-def _storage(path: Path, group: int | None) -> Callable[[], Callable[[Run], Sink]]:
+def _storage(
+    path: Path, group: int | None, kept: Bounds | None
+) -> Callable[[], Callable[[Run], Sink]]:
     """Lock the database now; open it in the writer process, where SQLite then lives alone."""
     from storage.file import lock  # noqa: PLC0415  (after the options are known to be good)
 
@@ -319,6 +333,6 @@ def _storage(path: Path, group: int | None) -> Callable[[], Callable[[Run], Sink
         from storage.writer import Writer  # noqa: PLC0415
 
         upgrade(open_writable(path))
-        return lambda run: Writer(path, run)
+        return lambda run: Writer(path, run, kept)
 
     return prepare

@@ -13,7 +13,9 @@ from cli.render import Format, Look, printable, say, write
 from cli.times import age, short
 from storage.question import RunPart
 
-app: Final = typer.Typer(no_args_is_help=True, help="Upgrade, check or describe a database.")
+app: Final = typer.Typer(
+    no_args_is_help=True, help="Upgrade, check, compact or describe a database."
+)
 
 
 @app.command(short_help="Bring it to this estats's schema.")
@@ -84,6 +86,34 @@ def info(db: Db = None) -> None:
         if parts:
             print()
             write(parts, Format.TABLE, _RUNS, sys.stdout)
+
+
+@app.command(short_help="Give free space back.")
+def compact(db: Db = None) -> None:
+    """Write a database anew without its free pages, so that its file shrinks.
+
+    Takes as long as copying it, and room for two copies beside it. Refused while a collector
+    writes. Later on, the database gives back by itself what a collector forgets.
+    """
+    from storage import inventory, revision  # noqa: PLC0415
+    from storage.compact import compact as rewrite  # noqa: PLC0415
+    from storage.engine import open_readonly  # noqa: PLC0415
+    from storage.file import lock  # noqa: PLC0415
+
+    path = database(db)
+    engine = open_readonly(path)  # refuses what is missing or not ours, before the lock makes it
+    revision.refuse_newer(engine, revision.current(engine))
+    engine.dispose()
+    lock(path)
+    before = inventory.file_bytes(path)
+    rewrite(path, _progress if sys.stderr.isatty() else lambda _: None)
+    print(f"{before / 1e6:.1f} MB became {inventory.file_bytes(path) / 1e6:.1f} MB")
+
+
+def _progress(share: float) -> None:
+    """On a terminal: one line that is rewritten, and gone when it is done."""
+    sys.stderr.write("\r" + (f"{share:4.0%} done" if share < 1 else " " * 9 + "\r"))
+    sys.stderr.flush()
 
 
 _RUNS: Final[Look[RunPart]] = Look(

@@ -8,8 +8,8 @@ from typing import Any
 
 from bpf.variable import HISTORIES, Status, Variable
 from cli.render import say
-from cli.times import now_us, short
-from storage.question import RunPart
+from cli.times import age, now_us, short
+from storage.question import RunPart, Thinned
 
 _WORD = re.compile(r"\w+")
 _NAMES_SHOWN = 6
@@ -31,6 +31,16 @@ def say_nothing(path: Path, all_parts: Sequence[RunPart]) -> None:
     """Say that a database has nothing about the period, but what it has."""
     has = f"it has {_period(all_parts)}" if all_parts else "nor in any other"
     say(f"{path}: no snapshot in this period; {has}")
+
+
+def say_thinned(found: Sequence[Thinned]) -> None:
+    """Say from when on the history is whole, and what it was thinned to before."""
+    for part in found:
+        until = short(part.until_us)
+        if part.step_us is None:
+            say(f"before {until} all is forgotten but what the connections open then stood at")
+        else:
+            say(f"up to {until} a connection has one sample in {age(part.step_us)}")
 
 
 def losses(parts: Sequence[RunPart]) -> str:

@@ -40,6 +40,7 @@ class StatusLine:
         self._width = 0
         self._last: Progress | None = None
         self._losses_told = 0
+        self._oversize = False
 
     def say(self, event: Event) -> None:
         """One event."""
@@ -54,6 +55,13 @@ class StatusLine:
     def show(self, progress: Progress) -> None:
         """After each snapshot."""
         self._last = progress
+        if progress.oversize and not self._oversize:
+            self._oversize = True
+            sentence = (
+                "THE DATABASE IS LARGER THAN --max-db-size, though all but the newest was"
+                " forgotten; it goes on growing"
+            )
+            self.say(Event(sentence, Level.WARNING, {"database_bytes": progress.database_bytes}))
         text = describe(progress)
         if self._terminal:
             self._clear()
@@ -71,7 +79,7 @@ class StatusLine:
         if last is not None:
             sentence = (
                 f"stopped ({reason}): {last.snapshots} snapshots, {last.rows} rows,"
-                f" {last.lost} batches lost, {_left_out(last.overhead)}"
+                f" {last.lost} batches lost, {_left_out(last.overhead)}{_forgotten(last)}"
                 f"{size(last.database_bytes)} in {self._path}"
             )
             facts = {"reason": reason, "database": self._path, **_facts(last)}
@@ -112,6 +120,8 @@ def _facts(progress: Progress) -> dict[str, Fact]:
         "lag_us": progress.lag_us,
         "merged": progress.merged,
         **progress.meters,
+        "forgotten_samples": progress.forgotten_samples,
+        "forgotten_connections": progress.forgotten_connections,
         "database_bytes": progress.database_bytes,
     }
     if spent := progress.overhead:
@@ -155,6 +165,14 @@ def _left_out(spent: Spent | None) -> str:
     if spent is None or not spent.sampled_out:
         return ""
     return f"{spent.sampled_out} new connections left out to keep to --max-overhead, "
+
+
+def _forgotten(last: Progress) -> str:
+    if not (last.forgotten_samples or last.forgotten_connections):
+        return ""
+    return (
+        f"{last.forgotten_samples} samples and {last.forgotten_connections} connections forgotten, "
+    )
 
 
 def size(octets: int) -> str:

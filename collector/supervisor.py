@@ -44,7 +44,8 @@ class Progress:
     """What a status line shows after each snapshot; counts but ``connections`` are sums.
 
     ``overhead`` is None without a budget. ``lost`` is everything that was lost; ``meters`` are the
-    sums of LOSSES, one by one.
+    sums of LOSSES, one by one. ``oversize`` says that the database is larger than it may be, though
+    all that may go was forgotten.
     """
 
     connections: int
@@ -60,6 +61,9 @@ class Progress:
     interval_ops: int
     overhead: Spent | None = None
     meters: Mapping[str, int] = field(default_factory=dict[str, int])
+    forgotten_samples: int = 0
+    forgotten_connections: int = 0
+    oversize: bool = False
 
 
 class Stop:
@@ -334,6 +338,8 @@ class Supervisor:
             "merged": meters["merged"],
             "rows": answer["rows"],
             "snapshots": 1,
+            "forgotten_samples": meters.get("forgotten_samples", 0),
+            "forgotten_connections": meters.get("forgotten_connections", 0),
         }
         for name in LOSSES:
             self._losses[name] += meters[name]
@@ -346,6 +352,7 @@ class Supervisor:
                 database_bytes=answer["bytes"],
                 interval_us=interval_us,
                 interval_ops=meters["ops"],
+                oversize=bool(meters.get("oversize")),
                 overhead=self._spent(meters, interval_us) if self.overhead else None,
                 lost=sum(self._losses[name] for name in ("lost", "lost_finals", "untracked")),
                 meters=dict(self._losses),

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from bpf.errors import CollectorError, EstatsError, StorageError
-from bpf.meters import BUDGET_METERS, METERS, Run, Snapshot
+from bpf.meters import METERS, OPTIONAL_METERS, Run, Snapshot
 from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW, Dtype, sample_dtype
 from bpf.variable import Table
 from collector.channel import Array, Channel
@@ -23,6 +23,14 @@ class Sink(Protocol):
         """All of it or nothing; the number of rows."""
         ...
 
+    def forget(self) -> bool:
+        """A little of what is not to be kept; False if there was nothing to do."""
+        ...
+
+    def forgotten(self) -> Mapping[str, int]:
+        """How much that was since it was last asked, as meters."""
+        ...
+
     def database_bytes(self) -> int:
         """Size on disk."""
         ...
@@ -31,6 +39,8 @@ class Sink(Protocol):
         """The run is over."""
         ...
 
+
+_REPLAY: Final = "replay"  # whose ticks follow upon one another, as fast as they are taken
 
 #: Opens storage in two steps: first what can fail early, then the run.
 Prepare = Callable[[], Callable[[Run], Sink]]
@@ -53,7 +63,9 @@ def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]
         dtype = sample_dtype([Table(name) for name in run.tables])
         last = False
         while not last:
+            _forget(sink, supervisor, waits=run.source == _REPLAY)
             order, arrays = supervisor.receive()
+            order["meters"] |= sink.forgotten()
             snapshot = _gather(order, arrays, workers[: run.shards], dtype)
             rows = sink.write(snapshot)
             supervisor.send(
@@ -69,6 +81,12 @@ def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]
         with suppress(CollectorError):
             supervisor.send_error(e)
         _end(sink, e.message)
+
+
+def _forget(sink: Sink, supervisor: Channel, *, waits: bool) -> None:
+    """What is not to be kept, a little at a time, until the next tick; a replay's ``waits``."""
+    while (waits or not supervisor.wait(0)) and sink.forget():
+        pass
 
 
 def _end(sink: Sink | None, reason: str) -> None:
@@ -90,7 +108,7 @@ def _gather(
     dtype: Dtype,
 ) -> Snapshot:
     """One snapshot of every shard's part and the supervisor's: all of the same cut."""
-    meters = dict.fromkeys(METERS.keys() - BUDGET_METERS, 0) | order["meters"]
+    meters = dict.fromkeys(METERS.keys() - OPTIONAL_METERS, 0) | order["meters"]
     connections, samples = list[bytes](), list[bytes]()
     for worker in workers:
         part, arrays = worker.receive()

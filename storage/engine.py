@@ -31,10 +31,14 @@ _BUSY_SECONDS = 5.0
 _CACHED_STATEMENTS = 32
 _COLLECT_FIRST = "Run `estats collect` first, or name another file with --db."
 
-_WRITABLE = (
-    # Of a new database. Half of SQLite's own default: with a long history each sample of a busy
+_NEW = (
+    # Half of SQLite's own default: with a long history each sample of a busy
     # connection writes a page of the index by connection, and reading a series reads one for each.
     "PRAGMA page_size = 2048",
+    # What is forgotten can be given back to the file system.
+    "PRAGMA auto_vacuum = INCREMENTAL",
+)
+_WRITABLE = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     "PRAGMA foreign_keys = ON",
@@ -61,7 +65,9 @@ def open_writable(path: Path) -> Engine:
                 "Run estats as its owner, or name another file with --db.",
             )
         blank = _is_blank(path)
-        engine = _engine(path, "mode=rw", _WRITABLE, begin="BEGIN IMMEDIATE")
+        engine = _engine(
+            path, "mode=rw", (*_NEW, *_WRITABLE) if blank else _WRITABLE, begin="BEGIN IMMEDIATE"
+        )
         if blank:
             with engine.begin() as connection:
                 connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")

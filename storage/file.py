@@ -84,6 +84,16 @@ def make_if_missing(path: Path) -> None:
         os.close(os.open(path, flags, 0o600))
 
 
+def can_shrink(path: Path) -> bool:
+    """Whether a database gives pages that are free back to the file system, or will, being new.
+
+    SQLite's header says it. Not to be asked once this process has opened the database.
+    """
+    with path.open("rb") as file:
+        header = file.read(56)
+    return len(header) < 56 or any(header[52:])
+
+
 def look(path: Path) -> os.stat_result | None:
     """The state of a regular file, None if there is nothing; does not open it."""
     try:

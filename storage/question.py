@@ -112,3 +112,11 @@ class Standing:
     recent: RunPart | None
     recent_samples: int
     samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thinned:
+    """Up to a time each connection keeps one sample in each step, or only what it stood at then."""
+
+    step_us: int | None
+    until_us: int

@@ -15,8 +15,8 @@ from storage import inventory, revision, u64
 from storage.engine import open_readonly
 from storage.errors import from_sqlite
 from storage.filters import define_net_test
-from storage.question import Period, Question, RunPart, Sample, Standing, Value
-from storage.schema import ENDPOINT, RUN, SAMPLE, SNAPSHOT
+from storage.question import Period, Question, RunPart, Sample, Standing, Thinned, Value
+from storage.schema import ENDPOINT, RUN, SAMPLE, SNAPSHOT, THINNED
 from storage.select import (
     NOT_FROM_BIRTH,
     connections,
@@ -131,6 +131,17 @@ class Reader:
             recent_samples=self._connection.scalar(count) or 0,
             samples=self._samples_held(),
         )
+
+    def thinned(self, period: Period) -> list[Thinned]:
+        """Where the period's history is not whole any more, what was forgotten first."""
+        first, step = period.first, THINNED.c.step_us
+        keeps = select(func.max(THINNED.c.snapshot_id)).where(step == 0).scalar_subquery()
+        asked = select(step, THINNED.c.taken_us).where(
+            THINNED.c.snapshot_id >= first,
+            (step == 0) | (THINNED.c.snapshot_id > func.coalesce(keeps, 0)),
+        )
+        found = self._connection.execute(asked.order_by((step != 0), step.desc()))
+        return [Thinned(row.step_us or None, row.taken_us) for row in found]
 
     def row_counts(self) -> dict[str, int]:
         """How many rows each table has."""

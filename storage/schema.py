@@ -68,6 +68,16 @@ SNAPSHOT = SqlTable(
     ),
 )
 
+#: How far the history was thinned: up to a snapshot, in each step just every connection's newest
+#: sample is kept. Step 0 is all of it: what was forgotten, but for what stood then.
+THINNED = SqlTable(
+    "thinned",
+    METADATA,
+    Column("step_us", _INTEGER, primary_key=True),
+    Column("snapshot_id", Integer, nullable=False),
+    Column("taken_us", _INTEGER, nullable=False),
+)
+
 
 def _socket(pid: str) -> tuple[Column[Any], ...]:
     """Which socket a row is about and whose it is; ``pid`` says who the process is."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from bpf.meters import METERS, Run, Snapshot
 from bpf.variable import REFERRED, Group
+from storage.bounds import Bounds
 from storage.cells import (
     CONNECTION_COLUMNS,
     ENDPOINT_COLUMNS,
@@ -27,6 +28,7 @@ from storage.cells import (
 from storage.engine import open_writable
 from storage.errors import storage_errors
 from storage.migrate import upgrade
+from storage.retention import Retention
 from storage.schema import METADATA
 
 #: Bound parameters of one statement: SQLite is fastest with 256 to 1000.
@@ -51,8 +53,11 @@ class Writer:
     #: The largest number in use in each table whose rows the collector numbers.
     numbered: Mapping[str, int]
 
-    def __init__(self, path: Path, run: Run) -> None:
-        """Open, make or upgrade the database, and begin the run. Raises StorageError."""
+    def __init__(self, path: Path, run: Run, bounds: Bounds | None = None) -> None:
+        """Open, make or upgrade the database, and begin the run; ``bounds`` says what it keeps.
+
+        Raises StorageError.
+        """
         self._path = path.absolute()
         engine = open_writable(self._path)
         upgrade(engine)
@@ -65,6 +70,8 @@ class Writer:
             try:
                 self._run_id = self._begin(run)
                 self.numbered = {name: self._largest(name) for name in _NUMBERED}
+                self._retention = Retention(database, self._path, bounds) if bounds else None
+                self._told = (0, 0)
             except BaseException:
                 self._wrapper.close()
                 raise
@@ -96,8 +103,34 @@ class Writer:
             _insert(database, "listener", listener_rows(snapshot.listeners, snapshot_id))
             for table, values in snapshot.host.items():
                 _insert_one(database, table.value, snapshot_id=snapshot_id, **values)
+        if self._retention:
+            self._retention.wrote(snapshot, snapshot_id)
         parts = (snapshot.connections, snapshot.endpoints, snapshot.listeners, snapshot.host)
         return written + sum(map(len, parts))
+
+    def forget(self) -> bool:
+        """Forget a little of what is not to be kept; False if there was nothing to do.
+
+        A slice takes some milliseconds and is a transaction of its own. Raises StorageError.
+        """
+        if self._retention is None:
+            return False
+        with self._transaction():
+            found = self._retention.slice()
+        with storage_errors(self._path):
+            return found or self._retention.give_back()
+
+    def forgotten(self) -> dict[str, int]:
+        """Meters for the next snapshot: what was forgotten since they were last asked for."""
+        if self._retention is None:
+            return {}
+        (samples, connections), told = self._told, self._retention
+        self._told = (told.samples, told.connections)
+        return {
+            "forgotten_samples": told.samples - samples,
+            "forgotten_connections": told.connections - connections,
+            "oversize": int(told.oversize),
+        }
 
     def database_bytes(self) -> int:
         """What the database takes on disk: the file and its write-ahead log."""

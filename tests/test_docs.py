@@ -187,7 +187,9 @@ def test_every_shell_example_answers(
 
 def test_every_command_in_the_docs_exists() -> None:
     """A renamed command is renamed in the docs, too."""
-    spoken_of = set(re.findall(r"estats ([a-z]+(?: (?:upgrade|check|info))?)", _code(BY_HAND)))
+    spoken_of = set(
+        re.findall(r"estats ([a-z]+(?: (?:upgrade|check|info|compact))?)", _code(BY_HAND))
+    )
 
     assert spoken_of <= set(COMMANDS)
 

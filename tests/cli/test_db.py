@@ -1,15 +1,17 @@
-"""estats db: upgrade, check, info."""
+"""estats db: upgrade, check, compact, info."""
 
 import fcntl
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from storage import revision
 from storage.engine import open_writable
+from storage.file import can_shrink
 from tests.cli.conftest import Estats
 
 
@@ -123,3 +125,45 @@ def test_a_database_in_use_is_not_upgraded(estats: Estats, copy: Path) -> None:
         answer = estats("db", "upgrade", "--db", copy)
     assert answer.code == 4
     assert "another collector" in answer.err
+
+
+def test_an_older_database_shrinks_when_it_is_compacted(
+    estats: Estats, story: Path, tmp_path: Path
+) -> None:
+    """One that gave nothing back; nothing else changes, and from then on it does."""
+    old = tmp_path / "old.db"
+    with closing(sqlite3.connect(old)) as database:
+        database.execute("PRAGMA auto_vacuum = NONE")
+        database.execute("PRAGMA application_id = 1163088945")
+        with closing(sqlite3.connect(story)) as whole:
+            database.executescript("\n".join(whole.iterdump()))
+            before = list(whole.iterdump())
+        database.execute("CREATE TABLE filler AS SELECT zeroblob(100000) FROM snapshot")
+        database.execute("DROP TABLE filler")
+    assert not can_shrink(old)
+    size = old.stat().st_size
+    answer = estats("db", "compact", "--db", old)
+    assert answer.code == 0 and " MB became " in answer.out
+    assert old.stat().st_size < size - 500_000
+    assert can_shrink(old)
+    with closing(sqlite3.connect(old)) as database:
+        assert sorted(database.iterdump()) == sorted(before)
+        assert database.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    assert estats("db", "check", "--db", old).out == "ok\n"
+
+
+def test_compacting_wants_room(estats: Estats, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for before anything is written."""
+    monkeypatch.setattr("storage.compact.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    before = copy.read_bytes()
+    answer = estats("db", "compact", "--db", copy)
+    assert answer.code == 4 and "0 MB free, and" in answer.err
+    assert copy.read_bytes() == before
+
+
+def test_a_database_in_use_is_not_compacted(estats: Estats, copy: Path) -> None:
+    """Its collector has the lock."""
+    with copy.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        answer = estats("db", "compact", "--db", copy)
+    assert answer.code == 4 and "another collector" in answer.err

@@ -196,3 +196,17 @@ def test_a_name_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     status.end("SIGINT")
 
     assert not {"\x1b", "\x07"} & set(terminal.getvalue())
+
+
+def test_a_database_that_cannot_be_small_enough_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loudly; and the last words say what was forgotten."""
+    log = stderr(monkeypatch, io.StringIO())
+    status = StatusLine(PATH)
+    large = dataclasses.replace(QUIET, oversize=True, forgotten_samples=12, forgotten_connections=3)
+    status.show(large)
+    status.show(large)
+    status.end("duration")
+    assert log.getvalue().count("THE DATABASE IS LARGER THAN --max-db-size") == 1
+    assert "12 samples and 3 connections forgotten, " in log.getvalue()

@@ -1,7 +1,7 @@
 """The writer joins the shards' parts of a cut, and says what went wrong in words that travel."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from bpf.errors import EnvironmentLacksError, EstatsError, StorageError
-from bpf.meters import BUDGET_METERS, METERS, Run, Snapshot
+from bpf.meters import METERS, OPTIONAL_METERS, Run, Snapshot
 from bpf.record import CONNECTION, sample_dtype
 from bpf.variable import Table
 from collector.channel import Channel
@@ -45,6 +45,8 @@ class Memory:
     reasons: list[str] = field(default_factory=list[str])
     refuse: EstatsError | None = None
     on_write: Callable[[], None] = lambda: None
+    to_forget: int = 0  # slices
+    forgot: list[int] = field(default_factory=list[int])  # how many snapshots there were, each time
 
     def write(self, snapshot: Snapshot) -> int:
         """Keep it, or raise what the test wants."""
@@ -53,6 +55,18 @@ class Memory:
         self.snapshots.append(snapshot)
         self.on_write()
         return 7
+
+    def forget(self) -> bool:
+        """One slice, if there are any."""
+        if not self.to_forget:
+            return False
+        self.to_forget -= 1
+        self.forgot.append(len(self.snapshots))
+        return True
+
+    def forgotten(self) -> Mapping[str, int]:
+        """All of them together."""
+        return {"forgotten_samples": len(self.forgot)} if self.forgot else {}
 
     def database_bytes(self) -> int:
         """Grows with every snapshot."""
@@ -159,7 +173,7 @@ def test_a_snapshot_is_all_shards_parts_of_one_cut(bench: Bench) -> None:
     assert first.samples["connect_index"].tolist() == [1, 3, 2]
     amounts = {"connections": 2, "batches": 4, "ops": 6, "late": 4, "lost": 2, "merged": 1}
     amounts |= {"lost_finals": 7, "lag_us": 50}
-    assert first.meters == dict.fromkeys(METERS.keys() - BUDGET_METERS, 0) | amounts
+    assert first.meters == dict.fromkeys(METERS.keys() - OPTIONAL_METERS, 0) | amounts
     assert second.connections["connect_index"].tolist() == [4]
     assert bench.runs == [RUN]
     assert bench.sink.reasons == ["duration"]
@@ -239,3 +253,29 @@ def test_a_supervisor_that_never_begins_leaves_no_run(bench: Bench) -> None:
     bench.run()
 
     assert bench.runs == []
+
+
+def test_a_tick_that_waits_comes_before_forgetting(bench: Bench) -> None:
+    """Both snapshots are here already, so nothing was forgotten before the second."""
+    bench.sink.to_forget = 5
+    bench.supervisor.send(asdict(RUN))
+    for cut in (10, 20):
+        bench.order(cut, last=cut == 20)
+        bench.part(0, cut, [1])
+        bench.part(1, cut, [2])
+    bench.supervisor.send({"reason": "done"})
+    bench.run()
+    assert bench.sink.forgot == []
+
+
+def test_a_replay_forgets_before_it_goes_on(bench: Bench) -> None:
+    """Its ticks would never leave it the time; the next snapshot says how much it was."""
+    bench.sink.to_forget = 5
+    bench.supervisor.send(asdict(replace(RUN, source="replay")))
+    bench.order(10, last=True)
+    bench.part(0, 10, [1])
+    bench.part(1, 10, [2])
+    bench.supervisor.send({"reason": "done"})
+    bench.run()
+    assert bench.sink.forgot == [0] * 5
+    assert bench.sink.snapshots[0].meters["forgotten_samples"] == 5

@@ -23,10 +23,12 @@ from bpf.meters import METERS, Run, Snapshot
 from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW
 from bpf.variable import SAMPLED
 from storage import inventory, migrate, revision
+from storage.bounds import Bounds
 from storage.engine import APPLICATION_ID, open_readonly, open_writable
 from storage.errors import DatabaseDamagedError, SchemaTooNewError, SchemaTooOldError
 from storage.schema import METADATA, views
 from storage.writer import Writer
+from tests.storage.retained import MINUTE, Step, Told, run_row, write
 
 REVISIONS = Path(migrations.__file__).parent
 
@@ -310,3 +312,28 @@ def test_migrating_is_quiet(
     migrate.upgrade(open_writable(database))
     assert capfd.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.name.startswith("alembic")]
+
+
+def test_a_database_of_before_0006_forgets(database: Path) -> None:
+    """Down and up again its rows are the same, but for what says how much was forgotten."""
+    told, bounds = Told(), Bounds(keep_us=MINUTE)
+    steps = [Step(1, {1: (1, 1, 0)}, frozenset(), {1: 1})] * 90
+    write(database, steps, bounds)
+    config = Config(cmd_opts=argparse.Namespace(x=[f"db={database}"]))
+    config.set_main_option("script_location", str(REVISIONS))
+    history = "SELECT * FROM history ORDER BY snapshot_id"
+    with closing(sqlite3.connect(database)) as plain:
+        before = plain.execute(history).fetchall()
+        assert plain.execute("SELECT count(*) FROM thinned").fetchone() == (1,)
+        command.downgrade(config, "0005")
+        assert plain.execute(history).fetchall() == before
+        command.upgrade(config, "head")
+        assert plain.execute(history).fetchall() == before
+        assert plain.execute("SELECT max(forgotten_samples) FROM snapshot").fetchone() == (None,)
+    writer = Writer(database, run_row(), bounds)
+    told.taken_us += 200 * MINUTE
+    writer.write(told.snapshot(Step(1, {}, frozenset(), {})))
+    while writer.forget():
+        pass
+    assert writer.forgotten()["forgotten_samples"] == len(before) - 1
+    writer.close("done")

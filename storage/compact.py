@@ -1,0 +1,56 @@
+"""Write a database anew, without free pages; from then on it can shrink by itself."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from storage.engine import open_writable
+from storage.errors import DatabaseFullError, storage_errors
+
+_STEPS: Final = 100_000  # of SQLite's machine, between two looks at how far it is
+
+
+def compact(path: Path, progress: Callable[[float], None]) -> None:
+    """Do it while nobody else writes: the caller holds the lock. ``progress`` gets a share of 1.
+
+    SQLite makes a copy and then writes that into the log: each of them takes the room of what is
+    in use. Raises StorageError, DatabaseFullError before it begins among them.
+    """
+    path = path.absolute()
+    os.environ["SQLITE_TMPDIR"] = str(path.parent)  # the copy lies where the room was looked for
+    engine = open_writable(path)
+    with storage_errors(path), engine.connect() as connection:
+        database = connection.connection.driver_connection
+        assert isinstance(database, sqlite3.Connection), "storage.engine opens SQLite only"
+        pages, free, size = (
+            int(database.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        needed = (pages - free) * size
+        _check_room(path, 2 * needed)
+        log = path.with_name(path.name + "-wal")
+
+        def look() -> int:
+            written = log.stat().st_size if log.exists() else 0
+            progress(min(0.99, written / max(1, needed)))
+            return 0
+
+        database.set_progress_handler(look, _STEPS)
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        database.execute("VACUUM")
+        database.set_progress_handler(None, 0)
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    engine.dispose()
+    progress(1.0)
+
+
+def _check_room(path: Path, needed: int) -> None:
+    room = shutil.disk_usage(path.parent).free
+    if room < needed:
+        raise DatabaseFullError(
+            f"{path.parent} has {room / 1e6:.0f} MB free, and {needed / 1e6:.0f} MB are needed",
+            "Free some space, or copy the database to another disk and compact it there.",
+        )

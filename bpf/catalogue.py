@@ -44,7 +44,7 @@ CATALOGUE: Final = (
              summary="Switch saying whether establish and close notifications are emitted."),
     Variable(id=7, table=Table.CONTROL, name="ConnTableLatency", rfc="tcpEStatsConnTableLatency", web10g=True, syntax="unsigned32", bits=32,
              unit="seconds", kind=Kind.GAUGE, op=Op.SET, status=Status.COLLECTED,
-             exactness="exact: always 4294967295, the largest there is, for the database forgets no connection",
+             exactness="exact: what --keep says; without it 4294967295, the largest there is, though --max-db-size may forget some",
              source="agent setting",
              summary="How long a closed connection stays readable in the connection tables."),
     Variable(id=8, table=Table.LISTENER, name="StartTime", rfc="tcpEStatsListenerStartTime", syntax="timestamp", bits=64,

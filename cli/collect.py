@@ -182,6 +182,7 @@ def collect(  # noqa: PLR0913  (one for each option)
     status = StatusLine(path, log_format)
     service = Service()
     with _errors_told(status, service, log_format):
+        kept = bounds(keep, rollup, max_db_size)
         settings = Settings(
             tables=_tables(tables),
             shards=shards or min(len(os.sched_getaffinity(0)), _SHARDS_DEFAULT_MAX),
@@ -193,9 +194,10 @@ def collect(  # noqa: PLR0913  (one for each option)
             filters=_filters((port, sport, dport), net, pid, comm),
             record=record,
             replay=replay,
+            keep_us=kept.keep_us if kept else None,
+            bounds=_told(keep=keep, rollup=rollup, max_db_size=max_db_size),
         )
         source = _source(source, replay)
-        kept = bounds(keep, rollup, max_db_size)
         prepare = _storage(path, _group_id(group), kept)
         if kept and not can_shrink(path):
             advice = "`estats db compact` lets it"
@@ -228,6 +230,11 @@ def _errors_told(
             raise  # cli.app has the words
         status.fail(error)
         raise typer.Exit(error.exit_code) from error
+
+
+def _told(**options: str | None) -> dict[str, str]:
+    """Those that were given, as they were."""
+    return {name: text for name, text in options.items() if text is not None}
 
 
 def _source(source: Source, replay: Path | None) -> Source:

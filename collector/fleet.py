@@ -167,7 +167,7 @@ def _start_workers(
     loaded = supervisor.loaded
     tables = recording.tables if recording else settings.tables
     sampled = tuple(table for table in SAMPLED if table in tables)
-    supervisor.host[Table.CONTROL] = control(tables)
+    supervisor.host[Table.CONTROL] = control(tables, settings.keep_us)
     if Table.LISTENER in tables:
         supervisor.listeners = Listeners(numbered["endpoint"])
         if not recording:

@@ -16,6 +16,7 @@ from collector.recording import Cut
 
 Array = npt.NDArray[Any]
 
+_FOREVER: Final = 0xFFFFFFFF  # the longest time that the RFC's type has, in seconds
 _KEY_BYTES: Final = 16  # cookie and start_ns, side by side in the identity
 
 #: Without padding, which numpy copies or not as it likes: equal records are equal bytes.
@@ -175,8 +176,8 @@ def _utc_us(monotonic_ns: int, cut: Cut) -> int:
     return max(1, (monotonic_ns + cut.wall_offset_ns) // 1_000) if monotonic_ns else 0
 
 
-def control(tables: tuple[Table, ...]) -> Mapping[str, int]:
-    """The RFC's control table: what this agent is set to keep."""
+def control(tables: tuple[Table, ...], keep_us: int | None = None) -> Mapping[str, int]:
+    """The RFC's control table: what this agent is set to keep, and how long."""
     switches = {
         "ControlPath": Table.PATH,
         "ControlStack": Table.STACK,
@@ -187,5 +188,5 @@ def control(tables: tuple[Table, ...]) -> Mapping[str, int]:
     return {
         **{name: yes if table in tables else no for name, table in switches.items()},
         "ControlNotify": no,
-        "ConnTableLatency": 0xFFFFFFFF,  # no connection is ever forgotten
+        "ConnTableLatency": _FOREVER if keep_us is None else min(keep_us // 1_000_000, _FOREVER),
     }

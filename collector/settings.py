@@ -1,6 +1,7 @@
 """What a run is asked to do: frozen, with its limits."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,8 @@ class Settings:
     connection, in microseconds. ``duration_us`` None: until told to stop. RTT samples
     above ``rtt_threshold_us`` count as high. ``max_overhead`` is the share of one CPU that the
     kernel programs may take; None: whatever they take. ``record`` and
-    ``replay`` are paths of recordings, to write and to read.
+    ``replay`` are paths of recordings, to write and to read. What is kept is storage's affair; here
+    it is only told: ``keep_us`` in the RFC's control table, ``bounds`` as they were asked for.
     """
 
     tables: tuple[Table, ...] = HISTORIES
@@ -35,6 +37,8 @@ class Settings:
     filters: Filters = field(default_factory=Filters)
     record: Path | None = None
     replay: Path | None = None
+    keep_us: int | None = None
+    bounds: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         """Raises UsageError for what no run can be."""
@@ -62,9 +66,10 @@ class Settings:
             )
 
     def asked(self) -> dict[str, list[str]]:
-        """Which connections were asked for, for the ``run`` row: filters, and the budget."""
+        """What was asked for, for the ``run`` row: filters, the budget, and what is kept."""
         budget = {} if self.max_overhead is None else {"max_overhead": [str(self.max_overhead)]}
-        return self.filters.as_dict() | budget
+        kept = {name: [text] for name, text in self.bounds.items()}
+        return self.filters.as_dict() | budget | kept
 
 
 def table_names() -> list[str]:

@@ -170,7 +170,7 @@ def test_inet_diag_leaves_out_what_is_not_asked_for() -> None:
 
 
 def test_control_says_which_tables_are_kept() -> None:
-    """1 is true and 2 false; there are no notifications, and nothing is ever forgotten."""
+    """1 is true and 2 false; there are no notifications, and no end to keeping but --keep."""
     everything, some = control(HISTORIES), control((Table.PATH, Table.LISTENER))
 
     assert everything == {
@@ -179,6 +179,7 @@ def test_control_says_which_tables_are_kept() -> None:
         "ConnTableLatency": 2**32 - 1,
     }
     assert {name for name, value in some.items() if value == 1} == {"ControlPath"}
+    assert control(HISTORIES, keep_us=7 * 86_400_000_000)["ConnTableLatency"] == 604_800
 
 
 def test_a_run_without_privileges_writes_listeners(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_the_limits_themselves_are_allowed() -> None:
 def test_what_was_asked_is_the_filters_and_the_budget() -> None:
     """Of a run without one nothing is said."""
     filters = Filters(dports=(443,))
+    assert Settings(bounds={"keep": "7d"}).asked() == {"keep": ["7d"]}
     assert Settings(filters=filters).asked() == {"dport": ["443"]}
     assert Settings(filters=filters, max_overhead=0.02).asked() == {
         "dport": ["443"],

@@ -18,7 +18,9 @@ from bench.report import Cell, Section
 from bpf.cache import FOLDER, Cache
 
 _CONNECTIONS: Final = (0, 1_000, 10_000)
-_SETTLING_SNAPSHOTS: Final = 5  # until all connections have been written a few times
+#: Until the connections' maxima have come to rest and the crowd of their beginning is written.
+_SETTLING_SNAPSHOTS: Final = 20
+_MEASURED_SNAPSHOTS: Final = 5
 
 
 def run(effort: Effort) -> Sequence[Section]:
@@ -64,7 +66,7 @@ def _memory(counts: Sequence[int]) -> Section:
         " size counts what processes share once. Kernel memory is that of the collector's maps,"
         " rings included; what a socket's own storage takes comes with each socket, and is"
         " not in it. Octets are those by which the database grows for each flow-sample,"
-        " indexes included.",
+        f" indexes included, from the {_SETTLING_SNAPSHOTS}th snapshot on.",
         columns=(
             "connections",
             "supervisor, MB",
@@ -82,7 +84,7 @@ def _with_connections(path: Way, count: int) -> tuple[Cell, ...]:
     with holding(path, max(count, 1)) as (database, process):
         wait_for_snapshots(database, process, _SETTLING_SNAPSHOTS)
         before = _size(database)
-        wait_for_snapshots(database, process, _SETTLING_SNAPSHOTS)
+        wait_for_snapshots(database, process, _MEASURED_SNAPSHOTS)
         octets, samples = (b - a for a, b in zip(before, _size(database), strict=True))
         taken = footprint(process)
     memory = (taken.supervisor, taken.writer, taken.workers, taken.processes, taken.maps)

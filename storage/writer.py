@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ from storage.schema import METADATA
 
 #: Bound parameters of one statement: SQLite is fastest with 256 to 1000.
 _PARAMETERS: Final = 500
+_AT_ONCE: Final = 100  # runs of a statement whose values are made ready together
 
 _NUMBERED: Final = ("connection", "endpoint", *(group.value for group in REFERRED))
 
@@ -203,10 +205,12 @@ def _insert(database: sqlite3.Connection, table: str, rows: Rows, on_conflict: s
     columns, cells, same = rows
     together = max(1, _PARAMETERS // len(columns))
     full = len(cells) // together * together
-    many = cells[:full].reshape(-1, together * len(columns)).tolist()
+    many = cells[:full].reshape(-1, together * len(columns))
     literals = tuple(same.items())
     statement = _statement(table, columns, together, literals) + on_conflict
-    database.executemany(statement, many)
+    # Not all of them as lists at once: of a large snapshot these are most of the writer's memory.
+    parts = (many[at : at + _AT_ONCE] for at in range(0, len(many), _AT_ONCE))
+    database.executemany(statement, chain.from_iterable(part.tolist() for part in parts))
     statement = _statement(table, columns, 1, literals) + on_conflict
     database.executemany(statement, cells[full:].tolist())
 

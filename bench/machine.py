@@ -30,10 +30,11 @@ def facts() -> dict[str, str]:
 
 
 def commit() -> str:
-    """What is checked out here, and whether it was changed since."""
+    """What is checked out here, and whether it was changed since: our own pages do not count."""
     try:
         head = output(["git", "rev-parse", "--short=10", "HEAD"]).strip()
-        changed = output(["git", "status", "--porcelain", "--untracked-files=no"])
+        status = ["git", "status", "--porcelain", "--untracked-files=no", "--", "."]
+        changed = output([*status, ":!docs/benchmarks.md", ":!docs/benchmarks.json"])
     except (BenchError, FileNotFoundError):
         return "no checkout"
     return f"{head} with changes" if changed else head

@@ -72,14 +72,15 @@ def check(db: Db = None) -> None:
 @app.command(short_help="Say what is in it.")
 def info(db: Db = None) -> None:
     """Say what is in a database: its size, its runs, the rows of each table, what was lost."""
-    from storage import inventory, revision  # noqa: PLC0415
+    from storage import revision  # noqa: PLC0415
+    from storage.file import file_bytes  # noqa: PLC0415
 
     path = database(db)
     with reading(path) as reader:
         parts = reader.parts(reader.period())
         rows = reader.row_counts()
         print(f"file      {printable(str(path.absolute()))}")
-        print(f"size      {inventory.file_bytes(path) / 1e6:.1f} MB")
+        print(f"size      {file_bytes(path) / 1e6:.1f} MB")
         print(f"schema    {revision.head()}")
         print(f"losses    {losses(parts) if parts else 'no snapshot yet'}")
         print("rows      " + ", ".join(f"{name} {count}" for name, count in rows.items() if count))
@@ -95,19 +96,19 @@ def compact(db: Db = None) -> None:
     Takes as long as copying it, and room for two copies beside it. Refused while a collector
     writes. Later on, the database gives back by itself what a collector forgets.
     """
-    from storage import inventory, revision  # noqa: PLC0415
+    from storage import revision  # noqa: PLC0415
     from storage.compact import compact as rewrite  # noqa: PLC0415
     from storage.engine import open_readonly  # noqa: PLC0415
-    from storage.file import lock  # noqa: PLC0415
+    from storage.file import file_bytes, lock  # noqa: PLC0415
 
     path = database(db)
     engine = open_readonly(path)  # refuses what is missing or not ours, before the lock makes it
     revision.refuse_newer(engine, revision.current(engine))
     engine.dispose()
     lock(path)
-    before = inventory.file_bytes(path)
+    before = file_bytes(path)
     rewrite(path, _progress if sys.stderr.isatty() else lambda _: None)
-    print(f"{before / 1e6:.1f} MB became {inventory.file_bytes(path) / 1e6:.1f} MB")
+    print(f"{before / 1e6:.1f} MB became {file_bytes(path) / 1e6:.1f} MB")
 
 
 def _progress(share: float) -> None:

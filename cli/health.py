@@ -99,8 +99,7 @@ def status(*, db: Db = None, form: As = Format.TABLE) -> None:
 def _look(path: Path) -> Health:
     """Raises StorageError, unless a collector is about to make the database."""
     from storage.errors import DatabaseMissingError  # noqa: PLC0415  (as in cli.asking)
-    from storage.file import holder  # noqa: PLC0415
-    from storage.inventory import file_bytes  # noqa: PLC0415
+    from storage.file import file_bytes, holder  # noqa: PLC0415
 
     pid = holder(path) if path.exists() else None
     standing = None

@@ -9,6 +9,7 @@ from typing import Final
 
 from storage.engine import open_writable
 from storage.errors import DatabaseFullError, storage_errors
+from storage.file import log_of
 
 _STEPS: Final = 100_000  # of SQLite's machine, between two looks at how far it is
 
@@ -31,7 +32,7 @@ def compact(path: Path, progress: Callable[[float], None]) -> None:
         )
         needed = (pages - free) * size
         _check_room(path, 2 * needed)
-        log = path.with_name(path.name + "-wal")
+        log = log_of(path)
 
         def look() -> int:
             written = log.stat().st_size if log.exists() else 0

@@ -21,7 +21,7 @@ from storage.errors import (
     NotADatabaseError,
     storage_errors,
 )
-from storage.file import OUR_CURE, look, make_if_missing
+from storage.file import OUR_CURE, log_of, look, make_if_missing
 
 #: "EST1" in the header of the file, where file(1) and we look for it.
 APPLICATION_ID: Final = 0x45535431
@@ -129,8 +129,7 @@ def _readonly_mode(path: Path) -> str:
 
 def _wal(path: Path) -> Path:
     """The write-ahead log beside the database; SQLite puts it beside the target of a link."""
-    real = path.resolve()
-    return real.with_name(real.name + "-wal")
+    return log_of(path.resolve())
 
 
 def _connect(path: Path, mode: str, pragmas: tuple[str, ...]) -> sqlite3.Connection:

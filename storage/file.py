@@ -94,6 +94,22 @@ def can_shrink(path: Path) -> bool:
     return len(header) < 56 or any(header[52:])
 
 
+def log_of(path: Path) -> Path:
+    """SQLite's write-ahead log of a database."""
+    return path.with_name(path.name + "-wal")
+
+
+def file_bytes(path: Path) -> int:
+    """What the database takes on disk, its write-ahead log included."""
+    total = 0
+    for part in (path, log_of(path)):
+        try:
+            total += part.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
 def look(path: Path) -> os.stat_result | None:
     """The state of a regular file, None if there is nothing; does not open it."""
     try:

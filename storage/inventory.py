@@ -1,6 +1,5 @@
 """What a database holds, and whether it holds together: for `estats db info` and `check`."""
 
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, String, Table, exists, func, or_, select
@@ -23,12 +22,6 @@ def row_counts(connection: Connection) -> dict[str, int]:
         table.name: connection.scalars(select(func.count()).select_from(table)).one()
         for table in METADATA.sorted_tables
     }
-
-
-def file_bytes(path: Path) -> int:
-    """What the database takes on disk, its write-ahead log included."""
-    log = path.with_name(path.name + "-wal")
-    return sum(part.stat().st_size for part in (path, log) if part.exists())
 
 
 def faults(connection: Connection) -> list[str]:

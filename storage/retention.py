@@ -19,6 +19,7 @@ from typing import Final
 from bpf.meters import Snapshot
 from bpf.variable import REFERRED, Table
 from storage.bounds import Bounds, Clock
+from storage.file import log_of
 from storage.select import NOT_FROM_BIRTH
 
 _SAMPLES: Final = 500  # that one slice looks at
@@ -137,7 +138,7 @@ class Retention:
     def __init__(self, database: sqlite3.Connection, path: Path, bounds: Bounds) -> None:
         """Go on where the database says; ``path`` is the file, for its size."""
         self._database = database
-        self._log = path.with_name(path.name + "-wal")
+        self._log = log_of(path)
         self._octets = bounds.octets
         self._levels = [_Level(r.step_us, r.age_us) for r in bounds.rollups]
         self._keep = _Level(_ALL, bounds.keep_us)

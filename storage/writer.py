@@ -28,6 +28,7 @@ from storage.cells import (
 )
 from storage.engine import open_writable
 from storage.errors import storage_errors
+from storage.file import file_bytes
 from storage.migrate import upgrade
 from storage.retention import Retention
 from storage.schema import METADATA
@@ -136,13 +137,7 @@ class Writer:
 
     def database_bytes(self) -> int:
         """What the database takes on disk: the file and its write-ahead log."""
-        total = 0
-        for path in (self._path, self._path.with_name(self._path.name + "-wal")):
-            try:
-                total += path.stat().st_size
-            except FileNotFoundError:
-                continue
-        return total
+        return file_bytes(self._path)
 
     def close(self, reason: str) -> None:
         """End the run, fold the write-ahead log into the file, and close. Raises StorageError."""

@@ -1,6 +1,8 @@
-"""What a database has, and a snapshot of one connection to put into it."""
+"""What a database has, a snapshot of one connection to put into it, and no room to do so."""
 
-from collections.abc import Callable, Iterable
+import resource
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +31,14 @@ def one_connection(make_snapshot: MakeSnapshot, **fields: object) -> Snapshot:
         place = snapshot.connections["identity"] if of_identity else snapshot.connections
         place[name] = value
     return snapshot
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file may grow beyond ``size`` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -6,11 +6,10 @@
 import fcntl
 import gzip
 import os
-import resource
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from storage.errors import DatabaseFullError, DatabaseLockedError, SchemaTooOldE
 from storage.reader import open_reader
 from storage.writer import Writer
 from tests.cli.conftest import Estats, estats
-from tests.storage.contents import MakeSnapshot
+from tests.storage.contents import MakeSnapshot, file_size_limit
 
 __all__ = ["estats"]  # a fixture
 
@@ -280,16 +279,6 @@ def test_an_upgrade_that_is_killed_changes_nothing(number: str, old: Path, act_a
     assert upgrade(old)[-1] == revision.head()
 
 
-@contextmanager
-def _no_file_longer_than(size: int) -> Iterator[None]:
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-
-
 @every_older_one
 @pytest.mark.parametrize("part", [0, 0.25, 0.5, 0.75])
 def test_a_file_that_cannot_grow_is_as_it_was(old: Path, tmp_path: Path, part: float) -> None:
@@ -301,7 +290,7 @@ def test_a_file_that_cannot_grow_is_as_it_was(old: Path, tmp_path: Path, part: f
         upgrade(trial)
         needed = trial.with_name("trial.db-wal").stat().st_size
     before = dump(old)
-    with _no_file_longer_than(round(part * needed)), pytest.raises(StorageError):
+    with file_size_limit(round(part * needed)), pytest.raises(StorageError):
         upgrade(old)
     assert dump(old) == before
     assert is_sound(old)

@@ -2,12 +2,9 @@
 
 import multiprocessing
 import os
-import resource
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ from storage.engine import open_writable
 from storage.errors import DatabaseFullError, storage_errors
 from storage.writer import Writer
 from tests.samples import Samples
-from tests.storage.contents import MakeSnapshot, one_connection, rows, select
+from tests.storage.contents import MakeSnapshot, file_size_limit, one_connection, rows, select
 
 
 def test_a_run_is_described(database: Path, run: Run) -> None:
@@ -214,17 +211,6 @@ def test_a_fault_in_the_middle_leaves_the_snapshot_before(
     writer.write(make_snapshot(30, first=2))
     assert rows(database, "SELECT count(*) FROM connection") == [(30,)]
     assert rows(database, "SELECT count(*) FROM setup") == [(53,)]
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_file_that_cannot_grow_loses_nothing(

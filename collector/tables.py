@@ -91,7 +91,8 @@ class Tables:
             chunk = batches[start : start + _CHUNK]
             rows = self._index.lookup(chunk["head"]["id"])
             if (rows < 0).any():
-                self._open(chunk[rows < 0], wall_offset_ns)
+                unknown = raw(chunk)[rows < 0].view(self._layout.dtype)
+                self._open(unknown, wall_offset_ns)
                 rows = self._index.lookup(chunk["head"]["id"])
             self._amounts["late"] += int(np.count_nonzero(self._rows["leaving"][rows]))
             merged = merge(self._layout, self._state, rows, chunk)
@@ -201,7 +202,7 @@ class Tables:
 
     def _take_connections(self, rows: Rows, newest: Batches) -> Batches:
         """The connections among these rows that changed, remembered as handed over."""
-        head, row = newest["head"], self._rows[rows]
+        head, row = newest["head"], raw(self._rows)[rows].view(_ROW)
         made = np.zeros(len(rows), CONNECTION)
         made["connect_index"] = row["connect_index"]
         raw_field(made, "identity")[:] = raw_field(newest, "identity")

@@ -47,7 +47,7 @@ LOOKS_MAX: Final = 20  # looks at a socket before it is called restless
 ENDED: Final = (1, 11)  # no socket says that its connection has gone on to TIME_WAIT
 _PORTS: Final = count(20_001)
 _TIMESTAMPS, _SACK_OK = 1, 2  # bits of tcpi_options
-_SYN_SENT, _CLOSE = 2, 7
+_SYN_SENT, _SYN_RECV, _CLOSE = 2, 3, 7
 _MASK: Final = 0xFFFFFFFF
 
 WRITTEN: Final = 2_500  # octets, by one act
@@ -238,7 +238,7 @@ def _incomparable(w: Witness) -> Collection[str]:
 
 
 def _was_never_open(w: Witness) -> bool:
-    return w["tcpi_state"] in (_SYN_SENT, _CLOSE) and not w["tcpi_bytes_acked"]
+    return w["tcpi_state"] in (_SYN_SENT, _SYN_RECV, _CLOSE) and not w["tcpi_bytes_acked"]
 
 
 def _agree_on_options(row: Row, w: Witness) -> None:

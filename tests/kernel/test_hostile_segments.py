@@ -132,6 +132,14 @@ def test_a_reset_leaves_what_was_outstanding_in_the_row(victim: Target) -> None:
     agree("packet script", row, {"PipeSize": WRITTEN, "CurRetxQueue": WRITTEN})
 
 
+def test_an_answer_that_is_none_leaves_the_handshake_half_way(victim: Target) -> None:
+    """The kernel drops it for its malformed options; a SYN that crosses its own is an answer."""
+    steps: list[Hostile | str] = [Hostile(flags=SYN), Hostile(ack=1)]
+    victim.suffer(Attack(is_passive=False, opening=bytes((2, 0, 4, 2)), steps=steps))
+    row = victim.collector.database.latest(victim.ended[-1])
+    assert (row["CurMSS"], row["close_reason"]) == (None, "handshake abandoned")
+
+
 def test_a_hail_of_everything_changes_nothing_for_the_others(victim: Target) -> None:
     """One segment of each kind, over one connection."""
     steps = [step for name, some in SEGMENTS.items() if "right" not in name for step in some]

@@ -1,0 +1,143 @@
+"""What a machine does to a collector: its clock, its processor, its memory, its descriptors."""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.faults.processes import late_worker, suspend
+from tests.faults.shim import Shim
+from tests.faults.stage import Act, Stage, kill
+from tests.kernel.collecting import until
+
+_HOUR: Final = 3600
+_CROWD: Final = 10_000
+_CROWD_AT_ONCE: Final = 2_000  # connections for each opener's turn
+_GROUPS: Final = Path("/sys/fs/cgroup")
+_STARVED_SECONDS: Final = 8
+
+
+def clock(stage: Stage, rounds: int) -> None:
+    """The wall clock is set back by an hour, and forward again."""
+    shim = Shim(stage.folder)
+    stage.collect(env=shim.environment)
+    for _ in range(rounds):
+        for seconds in (-_HOUR, 0, _HOUR, 0):
+            shim.set(clock_seconds=seconds)
+            time.sleep(1)
+    stage.catch_up()
+
+
+def overload(stage: Stage, rounds: int) -> None:
+    """Ten times as many closings as rings and overflow together have room for."""
+    stage.collect(program="tests.faults.tiny_rings")
+    for _ in range(rounds):
+        workers = [p for name, p in stage.children().items() if name.startswith("estats-worker")]
+        pairs = [stage.load.connect() for _ in range(500)]
+        for pid in workers:
+            kill(pid, signal.SIGSTOP)
+        stage.load.close(pairs)
+        for pid in workers:
+            kill(pid, signal.SIGCONT)
+        stage.catch_up()
+
+
+def crowd(stage: Stage, rounds: int) -> None:
+    """Ten thousand connections that close at once."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _CROWD + 1_000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(limit[1], wanted)))
+    try:
+        stage.collect()
+        for _ in range(rounds):
+            pairs = [stage.load.connect() for _ in range(_CROWD)]
+            stage.load.close(pairs)
+            stage.catch_up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def few_descriptors(stage: Stage, rounds: int) -> None:
+    """No descriptor is left: a start is refused in words, and one that runs ends so."""
+    for _ in range(rounds):
+        collector = stage.collect()
+        pid = collector.process.pid
+        used = max(int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir())
+        _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used // 2, most))
+        code = collector.process.wait(60)
+        said = collector.log.read_text()
+        assert code == 3, said
+        assert "descriptor" in said, said
+    stage.collect()
+
+
+@contextmanager
+def _group(controller: str, pids: set[int]) -> Iterator[Path]:
+    """A control group (v1) with these processes; they are back in the root at the end."""
+    folder = _GROUPS / controller / f"estats-faults-{os.getpid()}"
+    folder.mkdir()
+    try:
+        for pid in pids:
+            (folder / "cgroup.procs").write_text(str(pid))
+        yield folder
+    finally:
+        for pid in (folder / "cgroup.procs").read_text().split():
+            (folder.parent / "cgroup.procs").write_text(pid)
+        folder.rmdir()
+
+
+def starved(stage: Stage, rounds: int) -> None:
+    """A twentieth of one processor, for all processes of the collector."""
+    collector = stage.collect()
+    for _ in range(rounds):
+        with _group("cpu", collector.processes()) as group:
+            (group / "cpu.cfs_period_us").write_text("100000")
+            (group / "cpu.cfs_quota_us").write_text("5000")
+            time.sleep(_STARVED_SECONDS)
+        stage.catch_up()
+
+
+def little_memory(stage: Stage, rounds: int) -> None:
+    """The kernel kills one process after another, for the group has no memory left."""
+    for _ in range(rounds):
+        collector = stage.collect()
+        with _group("memory", collector.processes()) as group:
+            (group / "memory.limit_in_bytes").write_text(str(1 << 20))
+            kills = group / "memory.oom_control"
+            until(
+                "the kernel's killer",
+                lambda kills=kills: "oom_kill 0" not in kills.read_text(),
+            )
+            time.sleep(1)
+            (group / "memory.limit_in_bytes").write_text("-1")
+        try:
+            until("its fate", lambda: collector.process.poll() is not None or _goes_on(stage))
+        finally:
+            pass
+        if collector.process.poll() is None:
+            assert collector.stop() == 0, collector.log.read_text()
+        until("the end of its children", lambda: not collector.processes())
+    stage.collect()
+
+
+def _goes_on(stage: Stage) -> bool:
+    collector = stage.collector
+    assert collector, "it was begun"
+    return collector.database.snapshots(time.time_ns() // 1000 - 200_000) > 0
+
+
+FAULTS: Final[Mapping[str, Act]] = {
+    "clock stepped": clock,
+    "ring overflow": overload,
+    "10,000 close at once": crowd,
+    "worker 5 s late": late_worker,
+    "no memory": little_memory,
+    "no descriptor": few_descriptors,
+    "CPU at 5 %": starved,
+    "suspended": suspend,
+}

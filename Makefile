@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz validate bench kernels format clean tools
+.PHONY: help run test check fuzz faults validate bench kernels format clean tools
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -25,6 +25,9 @@ check: tools ## format, lint, types, imports between the rooms, generated files
 
 fuzz: tools ## hostile rings, recordings, databases and words, MINUTES=10 in all
 	$(PYTHON) -m tests.fuzz $(or $(MINUTES),10)
+
+faults: tools ## kill, stop and starve the collector (as root), write docs/faults.md; ROUNDS=100
+	$(PYTHON) -m tests.faults --rounds $(or $(ROUNDS),100) $(ARGS)
 
 validate: tools ## as root: compare each variable with its witnesses, write docs/validation.md and .json
 	@rm -f build/validation.json

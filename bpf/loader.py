@@ -7,6 +7,7 @@ the programs in the kernel. The bytecode is the compiler's, of this start or of 
 
 import array
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -21,7 +22,7 @@ from bpf.btf import Btf, Kind
 from bpf.bytecode import Bytecode
 from bpf.cache import Cache
 from bpf.drops import c_source as drops_source
-from bpf.errors import EnvironmentLacksError
+from bpf.errors import EnvironmentLacksError, exhausted
 from bpf.filters import Filters
 from bpf.filters import c_source as filters_source
 from bpf.probes import PROBES, Hook, Probe
@@ -382,7 +383,9 @@ def _receive(channel: socket.socket) -> Loaded:
     children.check(facts)
     fds: list[int] = []
     while len(fds) < facts["fds"]:
-        _, received, _, _ = socket.recv_fds(channel, 1, _FDS_PER_MESSAGE)
+        _, received, flags, _ = socket.recv_fds(channel, 1, _FDS_PER_MESSAGE)
+        if flags & socket.MSG_CTRUNC and (lack := exhausted(OSError(errno.EMFILE, ""))):
+            raise lack
         if not received:
             raise EnvironmentLacksError("the loader of the kernel programs was killed")
         fds += received

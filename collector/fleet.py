@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from bpf.errors import EnvironmentLacksError, EstatsError
+from bpf.errors import EnvironmentLacksError, EstatsError, exhausted
 from bpf.loader import Loaded, Request, load
 from bpf.meters import Run
 from bpf.record import batch_dtype
@@ -84,8 +84,10 @@ def collect(
             reason = supervisor.collect(stop, settings.duration_us)
         watch.stopping()
         supervisor.finish(reason)
-    except BaseException:
+    except BaseException as e:
         supervisor.abandon()
+        if isinstance(e, OSError) and (lack := exhausted(e)):
+            raise lack from e
         raise
     finally:
         if supervisor.overhead:

@@ -60,7 +60,8 @@ def connections(found: Sequence[Sequence[Any]]) -> npt.NDArray[Any]:
     made = np.zeros(len(found), CONNECTION)
     if not found:
         return made
-    cells = dict(zip(CONNECTION_COLUMNS, zip(*found, strict=True), strict=True))
+    names: tuple[str, ...] = CONNECTION_COLUMNS
+    cells = dict(zip(names, zip(*found, strict=True), strict=True))
     for name, column in (("connect_index", "ConnectIndex"), ("opened_us", "opened_us")):
         made[name] = _numbers(cells[column])
     made["closed_us"], made["lost"] = _numbers(cells["closed_us"]), cells["lost"]

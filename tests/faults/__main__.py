@@ -1,14 +1,65 @@
-import sys, time, traceback
-from tests.faults import machine, processes, storage
-from tests.faults.stage import played
+"""Plays the faults and writes docs/faults.md and docs/faults.json.
 
-ALL = {**processes.MANY, "kill all": processes.kill_all, **storage.FAULTS, **machine.FAULTS}
-for n in sys.argv[2:] or ALL:
-    t = time.time()
-    try:
-        o = played(n, ALL[n], int(sys.argv[1]))
-        print(o, o.is_good, flush=True)
-    except BaseException:
-        print(n, "FAILED", time.time() - t)
-        traceback.print_exc(limit=-3)
-        sys.stderr.flush()
+    python -m tests.faults [--rounds N] [FAULT …]
+
+Only all of them together write the pages. Exit code 1 if a fault loses what is not counted, spoils
+the database, or leaves something behind.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from tests.faults import machine, processes, storage
+from tests.faults.page import lines, page, row
+from tests.faults.stage import Act, Outcome, played
+
+DOCS: Final = Path(__file__).parents[2] / "docs"
+#: Played as often as the command line says; the others take their time, and are played once.
+MANY: Final = processes.MANY
+ONCE: Final[Mapping[str, Act]] = {
+    "kill all": processes.kill_all,
+    **storage.FAULTS,
+    **machine.FAULTS,
+}
+ALL: Final[Mapping[str, Act]] = {**MANY, **ONCE}
+
+
+def main() -> int:
+    """Play, tell, write."""
+    asked = _asked()
+    if os.geteuid() != 0:
+        print("make faults wants root", file=sys.stderr)
+        return 3
+    found: list[Outcome] = []
+    for fault in asked.faults or ALL:
+        outcome = played(fault, ALL[fault], asked.rounds if fault in MANY else 1)
+        print(lines([row(outcome)])[-1], flush=True)
+        if not outcome.is_good:
+            print(outcome, file=sys.stderr, flush=True)
+        found.append(outcome)
+    if not asked.faults:
+        rows = [row(outcome) for outcome in found]
+        (DOCS / "faults.md").write_text(page(rows, os.uname().release, time.strftime("%Y-%m-%d")))
+        said = {"kernel": os.uname().release, "day": time.strftime("%Y-%m-%d"), "faults": rows}
+        (DOCS / "faults.json").write_text(json.dumps(said, indent=1) + "\n")
+    return 0 if all(outcome.is_good for outcome in found) else 1
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=", ".join(ALL))
+    parser.add_argument("--rounds", type=int, default=100, help="of kills and stops [100]")
+    asked = parser.parse_args()
+    if unknown := [fault for fault in asked.faults if fault not in ALL]:
+        parser.error(f"there is no fault {unknown[0]!r}; there are {', '.join(ALL)}")
+    return asked
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -67,11 +67,10 @@ def few_descriptors(stage: Stage, rounds: int) -> None:
         collector = stage.collect()
         pid = collector.process.pid
         used = max(int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir())
-        _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        most = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (used // 2, most))
-        code = collector.process.wait(60)
+        assert collector.process.wait(60) == 3, collector.log.read_text()
         said = collector.log.read_text()
-        assert code == 3, said
         assert "descriptor" in said, said
     stage.collect()
 
@@ -86,8 +85,8 @@ def _group(controller: str, pids: set[int]) -> Iterator[Path]:
             (folder / "cgroup.procs").write_text(str(pid))
         yield folder
     finally:
-        for pid in (folder / "cgroup.procs").read_text().split():
-            (folder.parent / "cgroup.procs").write_text(pid)
+        for left in (folder / "cgroup.procs").read_text().split():
+            (folder.parent / "cgroup.procs").write_text(left)
         folder.rmdir()
 
 
@@ -115,14 +114,17 @@ def little_memory(stage: Stage, rounds: int) -> None:
             )
             time.sleep(1)
             (group / "memory.limit_in_bytes").write_text("-1")
-        try:
-            until("its fate", lambda: collector.process.poll() is not None or _goes_on(stage))
-        finally:
-            pass
-        if collector.process.poll() is None:
+        until("its fate", lambda: _has_ended(stage) or _goes_on(stage))
+        if not _has_ended(stage):
             assert collector.stop() == 0, collector.log.read_text()
-        until("the end of its children", lambda: not collector.processes())
+        stage.until_gone()
     stage.collect()
+
+
+def _has_ended(stage: Stage) -> bool:
+    collector = stage.collector
+    assert collector, "it was begun"
+    return collector.process.poll() is not None
 
 
 def _goes_on(stage: Stage) -> bool:

@@ -42,7 +42,7 @@ def kill_supervisor(stage: Stage, rounds: int) -> None:
         stage.pause(0.3)
         kill(collector.process.pid, signal.SIGKILL)
         collector.process.wait()
-        until("the end of its children", lambda: not collector.processes())
+        stage.until_gone()
     stage.collect()
 
 
@@ -54,7 +54,7 @@ def kill_all(stage: Stage, rounds: int) -> None:
         for pid in collector.processes():
             kill(pid, signal.SIGKILL)
         collector.process.wait()
-        until("the end of its children", lambda: not collector.processes())
+        stage.until_gone()
     stage.collect()
 
 

@@ -80,6 +80,12 @@ class Stage:
         assert collector, "it was begun"
         until(words, lambda: words in collector.log.read_text())
 
+    def until_gone(self) -> None:
+        """Wait until no process of the collector is there."""
+        collector = self.collector
+        assert collector, "it was begun"
+        until("the end of its processes", lambda: not collector.processes())
+
     def end(self) -> None:
         """The load first; then the collector, in order."""
         self.load.finish()

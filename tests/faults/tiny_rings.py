@@ -6,8 +6,10 @@ from bpf import loader
 from cli.app import run
 
 _BYTES = 8192  # some batches
+_FINALS = 64
 
 if __name__ == "__main__":
-    loader._RINGS_BYTES = loader._RING_BYTES_MIN = loader._RING_BYTES_MAX = _BYTES
-    loader._FINALS_MAX = 64
+    for name in ("_RINGS_BYTES", "_RING_BYTES_MIN", "_RING_BYTES_MAX"):
+        setattr(loader, name, _BYTES)
+    setattr(loader, "_FINALS_MAX", _FINALS)  # noqa: B010  (it is a constant everywhere else)
     sys.exit(run())

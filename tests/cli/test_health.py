@@ -53,7 +53,16 @@ def test_a_collector_at_work_is_well(estats: Estats, running: tuple[Path, int]) 
     assert (found["source"], found["interval_us"], found["shards"]) == ("diag", 100_000, 1)
     assert found["age_us"] < 5_500_000
     assert found["snapshots"] >= 1 and found["database_bytes"] > 0
-    for name in ("lost", "lost_finals", "untracked", "late", "missed", "merged", "sampled_out"):
+    for name in (
+        "lost",
+        "lost_finals",
+        "untracked",
+        "late",
+        "missed",
+        "merged",
+        "replaced",
+        "sampled_out",
+    ):
         assert found[name] >= found[f"{name}_last_minute"] >= 0
     names = [process["name"] for process in found["processes"]]
     assert names[1:] == ["estats-writer", "estats-worker-0"]

@@ -103,7 +103,7 @@ def row(outcome: Outcome) -> dict[str, Any]:
         "unwatched": settled.unwatched,
         "lost": settled.lost,
         "counted": settled.counted,
-        "accounted for": f"{settled.accounted:.2%}".replace("100.00", "100"),
+        "accounted for": "100%" if settled.accounted == 1 else f"{settled.accounted:.3%}",
         "database": "ok" if settled.intact and not settled.wrong else "WRONG",
         "left": outcome.left or "nothing",
     }

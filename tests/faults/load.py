@@ -36,6 +36,7 @@ class Load:
     pause_seconds: float = _PAUSE_SECONDS
     ends: list[End] = field(default_factory=list[End])
     _listener: socket.socket = field(init=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -58,8 +59,9 @@ class Load:
 
     def connect(self) -> tuple[socket.socket, socket.socket]:
         """Both ends of a connection."""
-        client = socket.create_connection(self._listener.getsockname())
-        server, _ = self._listener.accept()
+        with self._turn:  # or one thread would accept what the other opened
+            client = socket.create_connection(self._listener.getsockname())
+            server, _ = self._listener.accept()
         return client, server
 
     def close(self, pairs: list[tuple[socket.socket, socket.socket]]) -> None:

@@ -116,9 +116,12 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"| {' | '.join(_HEADER)} |", f"|{numbers}|", *(f"| {line} |" for line in told)]
 
 
-def page(rows: Sequence[Mapping[str, Any]], kernel: str, day: str) -> str:
+def page(rows: Sequence[Mapping[str, Any]]) -> str:
     """The whole page."""
-    where = f"\nLinux {kernel}, {day}; the same as data is in [faults.json](faults.json).\n"
+    kernels = ", ".join(dict.fromkeys(found["kernel"] for found in rows))
+    days = sorted({found["day"] for found in rows})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    where = f"\nLinux {kernels}, {when}; the same as data is in [faults.json](faults.json).\n"
     return "\n".join([_WORDS + where, *lines(rows)]) + "\n"
 
 

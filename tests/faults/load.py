@@ -44,7 +44,7 @@ class Load:
         self._listener = socket.create_server(("127.0.0.1", _PORT), backlog=1024)
         self._random = random.Random(self.port)  # noqa: S311  (sizes, no secrets)
         self._lasting = [self.connect() for _ in range(_LASTING)]
-        self._thread = threading.Thread(target=self._work)
+        self._thread = threading.Thread(target=self._work, daemon=True)
 
     def begin(self) -> None:
         """From now on."""

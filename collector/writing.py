@@ -101,6 +101,7 @@ class _Writing:
             snapshot = self._gather(order, arrays)
             rows, trouble = self._write(snapshot, last=last)
             answer = {"rows": rows, "trouble": trouble, "meters": snapshot.meters}
+            del snapshot, arrays  # else they wait for the next ones, which need as much again
             self._supervisor.send(answer | {"bytes": self._sink.database_bytes()})
 
     def close(self) -> None:
@@ -154,12 +155,12 @@ class _Writing:
     def _gather(self, order: dict[str, Any], listeners: Mapping[str, Array]) -> Snapshot:
         """One snapshot of every shard's part and the supervisor's: all of the same cut."""
         meters = dict.fromkeys(METERS.keys() - OPTIONAL_METERS, 0) | order["meters"]
-        connections, samples = list[bytes](), list[bytes]()
+        connections, samples = list[Array](), list[Array]()
         for shard in sorted(self._workers):
             part, arrays = self._part(shard)
             assert part["cut_ns"] == order["cut_ns"], "every shard cuts at the same moment"
-            connections.append(arrays["connections"].tobytes())
-            samples.append(arrays["samples"].tobytes())
+            connections.append(arrays["connections"])
+            samples.append(arrays["samples"])
             for name in ("connections", "batches", "ops", "late", "lost_finals"):
                 meters[name] += part["meters"][name]
             meters["lag_us"] = max(meters["lag_us"], part["meters"]["lag_us"])
@@ -170,8 +171,8 @@ class _Writing:
             taken_us=order["taken_us"],
             interval_us=order["interval_us"],
             meters=meters,
-            connections=np.frombuffer(b"".join(connections), CONNECTION),
-            samples=np.frombuffer(b"".join(samples), self._dtype),
+            connections=np.concatenate(connections).view(CONNECTION),
+            samples=np.concatenate(samples).view(self._dtype),
             endpoints=ends,
             listeners=rows,
             host={Table(name): values for name, values in order["host"].items()},

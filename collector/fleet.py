@@ -22,6 +22,7 @@ from collector.event import Event, Level
 from collector.kernel import Counters, Overflow
 from collector.listeners import KernelListeners, Listeners, control
 from collector.overhead import Overhead
+from collector.privileges import Rights, acting_as, keep_for_supervising
 from collector.recording import Recorder, Recording, ReplaySource
 from collector.ring import Ring, RingSource
 from collector.settings import Settings
@@ -54,10 +55,17 @@ class Watch:
 
 
 def collect(
-    settings: Settings, source: Source, prepare: Prepare, version: str, watch: Watch
+    settings: Settings,
+    source: Source,
+    prepare: Prepare,
+    version: str,
+    watch: Watch,
+    rights: Rights | None = None,
 ) -> str:
     """Run until told to stop; returns the reason. ``prepare`` opens storage in the writer.
 
+    ``rights`` are what writer and workers keep, and then this process gives up what it needs no
+    more, for good; None: all of them have those of this process.
     Raises EstatsError: the database is then as its last snapshot left it, and nothing of ours is
     left in the kernel.
     """
@@ -65,7 +73,8 @@ def collect(
     stop = Stop()
     # Before anything else is loaded: the writer opens storage while the programs are compiled.
     shards = recording.run.shards if recording else settings.shards
-    supervisor = Supervisor(Writer.start(prepare, shards), settings.interval_us, watch.progress)
+    writer = Writer.start(prepare, shards, rights)
+    supervisor = Supervisor(writer, settings.interval_us, watch.progress)
     try:
         supervisor.loaded = None if recording else _load(settings, source, watch)
         if recording:
@@ -75,7 +84,9 @@ def collect(
                 settings = replace(settings, shards=1)
             run = _run(settings, supervisor.loaded, version)
         supervisor.overhead = _overhead(settings, supervisor.loaded, watch)
-        _start_workers(supervisor, settings, run, recording)
+        if rights:
+            keep_for_supervising(times_programs=supervisor.overhead is not None)
+        _start_workers(supervisor, settings, run, recording, rights)
         watch.say(_begun(run))
         if recording:
             reason = supervisor.replay(recording, stop)
@@ -160,7 +171,11 @@ def _run(settings: Settings, loaded: Loaded | None, version: str) -> Run:
 
 
 def _start_workers(
-    supervisor: Supervisor, settings: Settings, run: Run, recording: Recording | None
+    supervisor: Supervisor,
+    settings: Settings,
+    run: Run,
+    recording: Recording | None,
+    rights: Rights | None,
 ) -> None:
     """One for each shard; what they must not keep open is closed in them."""
     numbered = supervisor.writer.begin(run)
@@ -174,11 +189,14 @@ def _start_workers(
             fds = loaded.listeners if loaded else None
             supervisor.listening = KernelListeners(fds) if fds else DiagListeners(settings.filters)
     if settings.record:
-        supervisor.recorder = Recorder(settings.record, run)
+        with acting_as(rights.maker_of(settings.record) if rights else None):
+            supervisor.recorder = Recorder(settings.record, run, rights.group if rights else None)
     for shard in range(run.shards):
 
         def work(orders: Channel, writer: Channel, shard: int = shard) -> None:
             try:
+                if rights:
+                    rights.in_worker()
                 sources = _sources(settings, loaded, recording, shard, run.shards)
                 if loaded:
                     loaded.keep_shard(shard)

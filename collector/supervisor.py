@@ -18,6 +18,7 @@ from collector.channel import Array, Channel
 from collector.kernel import Counters, census, sweep
 from collector.listeners import Listeners, ListenerSource
 from collector.overhead import Overhead
+from collector.privileges import Rights, as_writer
 from collector.processes import Child, spawn
 from collector.recording import Cut, Recorder, Recording
 from collector.writing import Prepare, run_writer
@@ -111,8 +112,11 @@ class Writer:
     parts: list[Channel]  # the workers' ends of their channels to it
 
     @classmethod
-    def start(cls, prepare: Prepare, shards: int) -> "Writer":
-        """Fork it; it opens storage at once and then waits for the run."""
+    def start(cls, prepare: Prepare, shards: int, rights: Rights | None = None) -> "Writer":
+        """Fork it; it opens storage at once and then waits for the run.
+
+        It begins with no more than its ``rights``; None: those of this process.
+        """
         ours, theirs = Channel.pair()
         pairs = [Channel.pair() for _ in range(shards)]
         inner, parts = [a for a, _ in pairs], [b for _, b in pairs]
@@ -120,7 +124,7 @@ class Writer:
         def work() -> None:
             for end in (ours, *parts):
                 end.close()
-            run_writer(prepare, theirs, inner)
+            run_writer(as_writer(rights, prepare) if rights else prepare, theirs, inner)
 
         child = spawn("writer", work)
         for end in (theirs, *inner):

@@ -53,9 +53,11 @@ def make_ready(path: Path, rights: Rights) -> None:
         return
     with acting_as(who):
         refuse_unwritable_folder(path, who.name)
-    if rights.user and path.is_file() and path.lstat().st_uid == 0 != who.uid:
+        is_roots = path.is_file() and path.lstat().st_uid == 0
+    if rights.user and is_roots and who.uid:
         hand_over(path, who.uid, who.gid)
-    refuse_unsafe(path, who.uid)
+    with acting_as(who):
+        refuse_unsafe(path, who.uid)
 
 
 def share(path: Path, descriptor: int, group: int) -> None:

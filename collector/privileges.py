@@ -10,6 +10,7 @@ supervisor ``keep_for_supervising``.
 import ctypes as ct
 import os
 import pwd
+import re
 import resource
 import signal
 import struct
@@ -27,8 +28,9 @@ from collector.writing import Prepare, Sink
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
-_PR_SET_KEEPCAPS: Final = 8
 _PR_CAPBSET_DROP: Final = 24
+_PR_SET_SECUREBITS: Final = 28
+_NO_SETUID_FIXUP: Final = 1 << 2
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
@@ -167,8 +169,8 @@ def keep_for_supervising(*, times_programs: bool) -> None:
 
 def to_use_maps(release: str | None = None) -> frozenset[Capability]:
     """What the kernel, this one if no other is named, wants of who uses maps that are open."""
-    numbers = (release or os.uname().release).split(".")
-    is_new = (int(numbers[0]), int(numbers[1])) >= _DESCRIPTORS_SUFFICE
+    found = re.match(r"(\d+)\.(\d+)", release or os.uname().release)
+    is_new = found is None or (int(found[1]), int(found[2])) >= _DESCRIPTORS_SUFFICE
     return frozenset() if is_new else frozenset((Capability.BPF,))
 
 
@@ -193,7 +195,8 @@ def _give_up(
     _narrow(0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if who is not None:
-        _prctl(_PR_SET_KEEPCAPS, 1)
+        # What is kept is said below, not by the change; access(2) goes by it, too.
+        _prctl(_PR_SET_SECUREBITS, _NO_SETUID_FIXUP)
         os.setgroups([who.gid])
         os.setresgid(who.gid, who.gid, who.gid)
         os.setresuid(who.uid, who.uid, who.uid)

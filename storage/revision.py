@@ -3,6 +3,7 @@
 A revision's file is named for it: ``0004_samples.py`` is revision 0004. They sort as they follow.
 """
 
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from sqlalchemy import Connection, Engine
 from storage.errors import SchemaTooNewError, SchemaTooOldError, storage_errors
 
 
+@cache
 def known() -> list[str]:
-    """All revisions that this program has, in order."""
+    """All revisions that this program has, in order; looked for once.
+
+    A writer that has become another user may not enter the folder any more.
+    """
     names = (Path(file.name) for file in (files("migrations") / "versions").iterdir())
     stems = (name.stem for name in names if name.suffix == ".py" and name.stem != "__init__")
     return sorted(stem.partition("_")[0] for stem in stems)

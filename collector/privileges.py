@@ -115,7 +115,7 @@ def named(user: str) -> Identity:
     except KeyError:
         raise UsageError(
             f"there is no user {user!r}",
-            "name one of /etc/passwd, or make one: useradd --system estats",
+            "name one of /etc/passwd, or make one: useradd -r estats",
         ) from None
     return Identity(found.pw_uid, found.pw_gid)
 
@@ -258,7 +258,7 @@ def _held(wanted: frozenset[Capability]) -> int:
     if _libc.capget(header, data) != 0:
         raise OSError(ct.get_errno(), os.strerror(ct.get_errno()))
     low, _, _, high, _, _ = struct.unpack("=6I", data.raw)
-    return (high << 32 | low) & _bits(wanted)
+    return (int(high) << 32 | int(low)) & _bits(wanted)
 
 
 def _set_capabilities(kept: int) -> None:

@@ -1,7 +1,6 @@
 """A database from elsewhere: no command that reads changes it, makes it newer, or trusts it."""
 
 import gzip
-import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -58,20 +57,6 @@ def test_a_database_of_an_older_estats_is_not_upgraded_by_a_reader(
     assert answer.code == (0 if words[0] == "sql" else 4), answer.err
     assert words[0] == "sql" or "estats db upgrade" in answer.err
     assert path.read_bytes() == before
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-@pytest.mark.parametrize("words", READING, ids=" ".join)
-def test_a_folder_that_cannot_be_written_is_enough(
-    estats: Estats, copy: Path, words: tuple[str, ...]
-) -> None:
-    """As of a medium that is read only."""
-    copy.chmod(0o400)
-    copy.parent.chmod(0o500)
-    try:
-        assert estats(*words, "--db", copy).code in (0, 7)
-    finally:
-        copy.parent.chmod(0o700)
 
 
 def test_a_reader_has_no_right_to_write_and_trusts_no_schema(copy: Path) -> None:

@@ -79,10 +79,10 @@ def as_user(uid: int, attempt: Callable[[], object]) -> None:
     assert os.waitpid(pid, 0)[1] == 0, "see the traceback on stderr"
 
 
-def denied(attempt: Callable[[], object]) -> None:
+def denied(attempt: Callable[..., object], *arguments: object) -> None:
     """It is refused for want of a right, and for no other reason."""
     with pytest.raises(PermissionError):
-        attempt()
+        attempt(*arguments)
 
 
 def said(pid: int, thread: int | None = None) -> dict[str, str]:
@@ -165,8 +165,8 @@ def test_a_stranger_can_open_no_file_of_it(running: Collector) -> None:
 
     def attempt() -> None:
         for path in found:
-            denied(lambda path=path: os.open(path, os.O_RDONLY))
-            denied(lambda path=path: os.open(path, os.O_WRONLY))
+            denied(os.open, path, os.O_RDONLY)
+            denied(os.open, path, os.O_WRONLY)
             denied(path.unlink)
 
     as_user(STRANGER, attempt)
@@ -182,10 +182,10 @@ def test_a_stranger_can_look_into_no_process_of_it(running: Collector) -> None:
 
     def attempt() -> None:
         for pid in running.processes():
-            denied(lambda pid=pid: os.open(f"/proc/{pid}/mem", os.O_RDONLY))
-            denied(lambda pid=pid: Path(f"/proc/{pid}/environ").read_bytes())
-            denied(lambda pid=pid: os.listdir(f"/proc/{pid}/fd"))
-            denied(lambda pid=pid: trace(pid))
+            denied(os.open, f"/proc/{pid}/mem", os.O_RDONLY)
+            denied(Path(f"/proc/{pid}/environ").read_bytes)
+            denied(os.listdir, f"/proc/{pid}/fd")
+            denied(trace, pid)
 
     as_user(STRANGER, attempt)
 
@@ -196,8 +196,8 @@ def test_a_stranger_can_signal_no_process_of_it(running: Collector, uid: int) ->
 
     def attempt() -> None:
         for pid in running.processes():
-            denied(lambda pid=pid: os.kill(pid, 0))
-            denied(lambda pid=pid: os.kill(pid, signal.SIGKILL))
+            denied(os.kill, pid, 0)
+            denied(os.kill, pid, signal.SIGKILL)
 
     as_user(uid, attempt)
 
@@ -212,7 +212,7 @@ def test_without_rights_it_collects_as_before(place: Path, source: str) -> None:
             client.sendall(b"x" * 100_000)
             port = client.getsockname()[1]
             ask = "SELECT SegsOut, CurCwnd, CurMSS FROM latest WHERE LocalPort = ?"
-            row = until("its row", lambda: (collector.database.ask(ask, port) or [None])[0])
+            row = until("its row", lambda: next(iter(collector.database.ask(ask, port)), None))
             assert row["SegsOut"] >= 1 and row["CurCwnd"] > 0 and row["CurMSS"] > 0
             assert collector.database.value("SELECT count(*) FROM listener") > 0
             for pid in family(collector).values():
@@ -261,7 +261,7 @@ def test_all_but_the_supervisor_are_the_user_asked_for(place: Path, before: str)
 
         def attempt() -> None:
             for pid in collector.processes():
-                denied(lambda pid=pid: os.open(f"/proc/{pid}/mem", os.O_RDONLY))
+                denied(os.open, f"/proc/{pid}/mem", os.O_RDONLY)
 
         as_user(65_534, attempt)
     with Database(folder / "flows.db").path.open("rb") as file:

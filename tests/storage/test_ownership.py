@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import DatabaseForbiddenError, UnsafePathError
+from storage.errors import UnsafePathError
 from storage.ownership import (
     refuse_open_folder,
     refuse_unsafe,
-    refuse_unwritable_folder,
     sides,
 )
 
@@ -60,11 +59,3 @@ def test_a_folder_of_everybody_is_refused_unless_sticky(tmp_path: Path) -> None:
     with pytest.raises(UnsafePathError, match="anybody may remove files") as refusal:
         refuse_open_folder(path)
     assert "chmod o-w" in refusal.value.advice
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    """Before anything is made in it."""
-    tmp_path.chmod(0o555)
-    with pytest.raises(DatabaseForbiddenError, match="may not write to the folder"):
-        refuse_unwritable_folder(tmp_path / "flows.db", "somebody")

@@ -12,15 +12,16 @@ from sqlalchemy import Connection, Engine
 from storage.errors import SchemaTooNewError, SchemaTooOldError, storage_errors
 
 
-@cache
 def known() -> list[str]:
-    """All revisions that this program has, in order; looked for once.
+    """All revisions that this program has, in order."""
+    return list(_known(Path(str(files("migrations") / "versions"))))
 
-    A writer that has become another user may not enter the folder any more.
-    """
-    names = (Path(file.name) for file in (files("migrations") / "versions").iterdir())
-    stems = (name.stem for name in names if name.suffix == ".py" and name.stem != "__init__")
-    return sorted(stem.partition("_")[0] for stem in stems)
+
+@cache
+def _known(folder: Path) -> tuple[str, ...]:
+    """Looked for once: a writer that has become another user may not enter the folder any more."""
+    stems = (file.stem for file in folder.iterdir() if file.suffix == ".py")
+    return tuple(sorted(stem.partition("_")[0] for stem in stems if stem != "__init__"))
 
 
 def head() -> str:

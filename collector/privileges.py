@@ -63,7 +63,8 @@ _OF_A_PARENT: Final = frozenset(
 )
 #: From this kernel on the descriptor of a map or a link is enough to use it.
 _DESCRIPTORS_SUFFICE: Final = (5, 19)
-#: Who begins reads our own code, which may lie in a folder that its new user cannot enter.
+#: A writer that begins reads our own code, which may lie in a folder that its new user cannot enter.
+#: The supervisor may have to begin another one.
 _OF_A_BEGINNER: Final = frozenset((Capability.DAC_READ_SEARCH,))
 
 
@@ -161,7 +162,7 @@ def keep_for_supervising(*, times_programs: bool) -> None:
     ``times_programs``: a budget has the kernel time its programs, which CAP_SYS_ADMIN alone may.
     """
     timing = {Capability.SYS_ADMIN} if times_programs else frozenset[Capability]()
-    kept = _held(_OF_A_PARENT | timing | to_use_maps())
+    kept = _held(_OF_A_PARENT | _OF_A_BEGINNER | timing | to_use_maps())
     _no_new_privileges()
     _narrow(kept)
     _set_capabilities(kept)

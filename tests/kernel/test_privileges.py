@@ -24,7 +24,8 @@ pytestmark = pytest.mark.kernel
 STRANGER = 64_321  # a user without a name, whom nothing belongs to
 OWNER = 64_322  # likewise, but for the folder that it gets
 ANONYMOUS = range(1_879_048_192, 1 << 31)
-SUPERVISING = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8  # CAP_KILL, SETGID, SETUID, SETPCAP
+#: CAP_DAC_READ_SEARCH, KILL, SETGID, SETUID, SETPCAP
+SUPERVISING = 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 PTRACE_ATTACH = 16
 SOURCES = pytest.mark.parametrize("source", ["bpf", "diag"])
@@ -298,19 +299,32 @@ def test_code_in_a_folder_that_only_root_enters_will_do(place: Path) -> None:
     assert (folder / "flows.db").stat().st_uid == OWNER
 
 
-@pytest.mark.parametrize("who", ["supervisor", "writer", "worker-0"])
-def test_killed_it_leaves_nothing(place: Path, who: str) -> None:
-    """Whichever process it was: the others go, though they are other users', and the programs."""
-    collector = Collector(made(place, f"kill {who}"), "--source", "bpf")
+def test_killed_it_leaves_nothing(place: Path) -> None:
+    """The others go, though they are other users', and the programs."""
+    collector = Collector(made(place, "killed"), "--source", "bpf")
     try:
         collector.ready()
-        found = {**family(collector), "estats-supervisor": collector.process.pid}
-        os.kill(found[f"estats-{who}"], signal.SIGKILL)
+        collector.process.kill()
         collector.process.wait(60)
         until("the end of all", lambda: not processes(collector.process.pid))
         until("the end of the programs", lambda: not collector.objects & bpf_objects())
     finally:
         collector.destroy()
+
+
+@pytest.mark.parametrize("who", ["estats-writer", "estats-worker-0"])
+def test_who_takes_the_place_of_one_that_died_has_no_more_rights(place: Path, who: str) -> None:
+    """Also in a folder that is not root's; and the collecting goes on."""
+    with collecting(made(place, f"kill {who}", OWNER), "--source", "bpf") as collector:
+        before = family(collector)[who]
+        os.kill(before, signal.SIGKILL)
+        now = until("another", lambda: family(collector).get(who, before) - before) + before
+        collector.database.catch_up()
+        status = said(now)
+        assert {status[name] for name in SETS} == {"0" * 16}
+        assert status["NoNewPrivs"] == "1"
+        (uid,) = uids(now)
+        assert uid == OWNER if who == "estats-writer" else uid in ANONYMOUS
 
 
 def refused(folder: Path, *options: str, db: str = "flows.db", code: int = 4) -> str:

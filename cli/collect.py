@@ -10,13 +10,14 @@ from typing import Annotated, Final
 
 import typer
 
-from bpf.errors import EstatsError, StorageError, UsageError
+from bpf.errors import EstatsError, UsageError
 from bpf.filters import Filters, parse_net
 from bpf.meters import Run
 from bpf.variable import HISTORIES, Table
 from cli.bounds import Keep, Rollups, Size, bounds
 from cli.names import split
 from cli.options import Db, database
+from cli.rights import make_ready, rights, share
 from cli.service import Service
 from cli.status import LogFormat, StatusLine, describe
 from cli.times import duration_us
@@ -24,11 +25,13 @@ from cli.version import program_version
 from collector.event import Event, Level
 from collector.fleet import Source, Watch
 from collector.fleet import collect as run_collector
+from collector.privileges import Rights, acting_as
 from collector.settings import SHARDS_MAX, Settings, table_names
 from collector.supervisor import Progress
 from collector.writing import Sink
 from storage.bounds import Bounds
 from storage.file import can_shrink
+from storage.ownership import refuse_unsafe
 
 _SHARDS_DEFAULT_MAX: Final = 8
 _SHARE: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+) ?(?P<percent>%)?", re.ASCII)
@@ -140,10 +143,21 @@ Replay = Annotated[
         metavar="FILE", help="Read a recording instead of the kernel.", show_default=False
     ),
 ]
+User = Annotated[
+    str | None,
+    typer.Option(
+        metavar="USER",
+        help="Whom the database belongs to, and as whom all but the supervisor run once the kernel"
+        " programs are loaded [the owner of the folder; workers: users of their own].",
+        show_default=False,
+    ),
+]
 Group = Annotated[
     str | None,
     typer.Option(
-        metavar="GROUP", help="Let this group read the database (mode 0640).", show_default=False
+        metavar="GROUP",
+        help="Let this group read the database and the recording (mode 0640).",
+        show_default=False,
     ),
 ]
 Log = Annotated[
@@ -167,6 +181,7 @@ def collect(  # noqa: PLR0913  (one for each option)
     pid: Pid = None,
     comm: Comm = None,
     shards: Shards = None,
+    user: User = None,
     group: Group = None,
     rtt_threshold: Threshold = "100ms",
     max_overhead: Overhead = None,
@@ -198,12 +213,13 @@ def collect(  # noqa: PLR0913  (one for each option)
             bounds=_told(keep=keep, rollup=rollup, max_db_size=max_db_size),
         )
         source = _source(source, replay)
-        prepare = _storage(path, _group_id(group), kept)
-        if kept and not can_shrink(path):
+        may = rights(path, user, _group_id(group))
+        prepare = _storage(path, may, kept)
+        if kept and not _can_shrink(path, may):
             advice = "`estats db compact` lets it"
             status.say(Event(f"{path} was made before it could shrink: {advice}", Level.WARNING))
         watch = _watch(status, service, settings)
-        reason = run_collector(settings, source, prepare, program_version(), watch)
+        reason = run_collector(settings, source, prepare, program_version(), watch, may)
         status.end(reason)
 
 
@@ -306,33 +322,22 @@ def _group_id(name: str | None) -> int | None:
         raise UsageError(f"there is no group {name!r}", "name one of /etc/group") from None
 
 
-def _share(path: Path, descriptor: int, group: int) -> None:
-    """Let a group read the database. SQLite gives new side files what the database has."""
-    try:
-        os.fchown(descriptor, -1, group)
-    except PermissionError as e:
-        raise StorageError(
-            f"{path} cannot be given to the group {group}: {e.strerror}",
-            "Collect as a member of that group (a service: SupplementaryGroups=), or as full root.",
-        ) from e
-    os.fchmod(descriptor, 0o640)
-    for suffix in ("-wal", "-shm"):
-        side = path.with_name(path.name + suffix)
-        if side.exists():
-            os.chown(side, -1, group, follow_symlinks=False)
-            if not side.is_symlink():
-                side.chmod(0o640)
+def _can_shrink(path: Path, rights: Rights) -> bool:
+    with acting_as(rights.writer):
+        return can_shrink(path)
 
 
 def _storage(
-    path: Path, group: int | None, kept: Bounds | None
+    path: Path, rights: Rights, kept: Bounds | None
 ) -> Callable[[], Callable[[Run], Sink]]:
     """Lock the database now; open it in the writer process, where SQLite then lives alone."""
     from storage.file import lock  # noqa: PLC0415  (after the options are known to be good)
 
-    descriptor = lock(path)
-    if group is not None:
-        _share(path, descriptor, group)
+    make_ready(path, rights)
+    with acting_as(rights.writer):
+        descriptor = lock(path)
+        if rights.group is not None:
+            share(path, descriptor, rights.group)
 
     def prepare() -> Callable[[Run], Sink]:
         from storage.engine import open_writable  # noqa: PLC0415  (SQLAlchemy: writer only)
@@ -340,6 +345,12 @@ def _storage(
         from storage.writer import Writer  # noqa: PLC0415
 
         upgrade(open_writable(path))
-        return lambda run: Writer(path, run, kept)
+
+        def begin(run: Run) -> Sink:
+            writer = Writer(path, run, kept)
+            refuse_unsafe(path, rights.writer.uid if rights.writer else None)
+            return writer
+
+        return begin
 
     return prepare

@@ -10,6 +10,7 @@ from cli.asking import reading
 from cli.notice import losses
 from cli.options import Db, database
 from cli.render import Format, Look, printable, say, write
+from cli.rights import as_owner
 from cli.times import age, short
 from storage.question import RunPart
 
@@ -30,12 +31,13 @@ def upgrade(db: Db = None) -> None:
 
     path = database(db)
     open_readonly(path).dispose()  # refuses what is missing or not ours, before the lock makes it
-    lock(path)
-    engine = open_writable(path)
-    try:
-        applied = migrate.upgrade(engine)
-    finally:
-        engine.dispose()
+    with as_owner(path):
+        lock(path)
+        engine = open_writable(path)
+        try:
+            applied = migrate.upgrade(engine)
+        finally:
+            engine.dispose()
     for step in applied:
         print(f"applied {step}")
     say(f"{path} has schema {revision.head()}" + ("" if applied else " already"))
@@ -105,9 +107,10 @@ def compact(db: Db = None) -> None:
     engine = open_readonly(path)  # refuses what is missing or not ours, before the lock makes it
     revision.refuse_newer(engine, revision.current(engine))
     engine.dispose()
-    lock(path)
     before = file_bytes(path)
-    rewrite(path, _progress if sys.stderr.isatty() else lambda _: None)
+    with as_owner(path):
+        lock(path)
+        rewrite(path, _progress if sys.stderr.isatty() else lambda _: None)
     print(f"{before / 1e6:.1f} MB became {file_bytes(path) / 1e6:.1f} MB")
 
 

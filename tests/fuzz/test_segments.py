@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import event, given
+from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.examples import fuzzed_slowly
@@ -83,7 +83,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         )
 
 
-@fuzzed_slowly
+@settings(fuzzed_slowly, phases=set(Phase) - {Phase.explain})
 @given(attacks)
 def test_any_segments_only_count(victim: Target, attack: Attack) -> None:
     """Its own row is the socket's still, and so is that of the connection beside it."""

@@ -44,6 +44,7 @@ AGREED: Final = ("TimeStamps", "WillSendSACK", "WillUseSACK", "ECN", "WinScaleSe
 #: forgets what was when a reset came.
 OUTSTANDING: Final = ("PipeSize", "CurRetxQueue", "InRecovery")
 LOOKS_MAX: Final = 20  # looks at a socket before it is called restless
+ENDED: Final = (1, 11)  # no socket says that its connection has gone on to TIME_WAIT
 _PORTS: Final = count(20_001)
 _TIMESTAMPS, _SACK_OK = 1, 2  # bits of tcpi_options
 _SYN_SENT, _CLOSE = 2, 7
@@ -230,8 +231,9 @@ def described(sock: socket.socket) -> Witness:
 
 
 def _incomparable(w: Witness) -> Collection[str]:
-    is_exact = not w["tcpi_unacked"] and w["tcpi_state"] != _CLOSE
-    return AGREED if is_exact else (*AGREED, *OUTSTANDING)
+    if w["tcpi_state"] == _CLOSE:
+        return (*AGREED, *OUTSTANDING, "State")
+    return (*AGREED, *OUTSTANDING) if w["tcpi_unacked"] else AGREED
 
 
 def _was_never_open(w: Witness) -> bool:
@@ -241,6 +243,7 @@ def _was_never_open(w: Witness) -> bool:
 def _agree_on_options(row: Row, w: Witness) -> None:
     """Ours is in force where the kernel took the peer's offer for one, and only there."""
     if w["tcpi_state"] == _CLOSE:
+        assert row["State"] in ENDED
         return
     for name, bit in (("TimeStamps", _TIMESTAMPS), ("WillUseSACK", _SACK_OK)):
         assert (row[name] == 1) == w.option(bit), (name, row[name], w.raw.hex())
@@ -342,7 +345,7 @@ def _both_families(host: Host) -> None:
 def _complaints() -> list[str]:
     """What the kernel has warned of: a fault in it that a program reached, say."""
     fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-    found = []
+    found: list[str] = []
     try:
         while True:
             try:

@@ -58,6 +58,7 @@ SEGMENTS: dict[str, list[Hostile | str]] = {
                                                Hostile(payload=9), Hostile(flags=ACK | FIN)],
     "noise while it closes": [WRITE, SHUT, Hostile(options=(bytes((5, 0)),)), Hostile(flags=255),
                               Hostile(payload=9), Hostile(flags=ACK | PSH | URG, urgent=3)],
+    "a FIN of both ends": [SHUT, Hostile(), Hostile(flags=ACK | FIN)],
     "ECN out of nowhere": [WRITE, Hostile(flags=ACK | ECE | CWR, tos=3), Hostile(tos=255)],
     "resets, one of which is right": [Hostile(flags=RST, seq=n) for n in (-1, 5, 1 << 31, 0)],
 }  # fmt: skip

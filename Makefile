@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz validate bench kernels format clean tools
+.PHONY: help run test check fuzz validate why bench kernels format clean tools
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -30,6 +30,9 @@ validate: tools ## as root: compare each variable with its witnesses, write docs
 	@rm -f build/validation.json
 	$(PYTHON) -m pytest -m kernel tests/kernel --validation build/validation.json $(ARGS); \
 	tests=$$?; $(PYTHON) -m tests.kernel.report build/validation.json docs && exit $$tests
+
+why: tools ## as root: make situations that limit a connection, ask estats why, write docs/why.md
+	$(PYTHON) -m tests.kernel.why docs
 
 bench: tools ## measure everything (as root), write docs/benchmarks.md; ARGS="ingest" one part
 	$(PYTHON) -m bench $(ARGS)

@@ -135,7 +135,8 @@ def full_buffer(seen: Observed) -> float:
     0 if there was anything waiting, or the sender had nothing on the way for a tenth of the time.
     """
     on_the_way, waiting = seen.seen["CurRetxQueue"], seen.seen["CurAppWQueue"]
-    is_small = on_the_way.high < 2 * seen.seen["CurMSS"].last  # a write at a time looks alike
+    least = 2 * seen.seen["CurMSS"].last  # a write at a time looks alike
+    is_small = on_the_way.high < max(least, 1)
     if is_small or waiting.share(bool) > 0.1 or on_the_way.share(lambda octets: octets == 0) > 0.1:
         return 0.0
     return on_the_way.median / on_the_way.high
@@ -143,8 +144,8 @@ def full_buffer(seen: Observed) -> float:
 
 def unread(seen: Observed) -> float:
     """The share of the time in which more waited to be read here than the window had room for."""
-    queue, window = seen.seen["CurAppRQueue"], seen.seen["CurRwinSent"]
-    pairs = zip(queue.values, window.values, strict=False)
+    queue, window = seen.seen["CurAppRQueue"].values, seen.seen["CurRwinSent"].values
+    pairs = zip(reversed(queue), reversed(window), strict=False)  # at first there is no window yet
     waited = [(q > w, stood) for (q, stood), (w, _) in pairs]
     total = sum(stood for _, stood in waited)
     return sum(stood for is_full, stood in waited if is_full) / total if total else 0.0

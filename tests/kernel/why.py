@@ -1,7 +1,8 @@
-"""Writes docs/why.md: the rules of ``estats why``, and what it says of situations made for them.
+"""Writes into docs/why.md: the rules of ``estats why``, and what it says of situations.
 
-``python -m tests.kernel.why docs`` lets every situation take place beside a collector and asks; it
-ends with 1 if more than one in ten is named wrongly.
+``python -m tests.kernel.why docs`` lets every situation take place beside a collector and asks;
+what it writes stands between marks, the rest of the page is by hand. It ends with 1 if more than
+one in ten is named wrongly.
 """
 
 import json
@@ -9,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from subprocess import run
 from typing import Any, Final
@@ -22,7 +23,6 @@ Answer = dict[str, Any]  # an object of ``estats why --format json``
 
 INTERVAL: Final = ("--interval", "250ms")
 _SIDES: Final = ("sender", "path", "receiver", "pacing")
-_INTRO: Final = Path(__file__).with_name("why.intro.md")
 _WRONG_MAX: Final = 0.1
 
 
@@ -93,21 +93,27 @@ def is_right(each: Played, answer: Answer) -> bool:
     return bool(answer["verdict"] == each.situation.verdict)
 
 
-def page(results: Sequence[tuple[Played, Answer]]) -> str:
-    """What docs/why.md has."""
+def filled(page: str, parts: Mapping[str, Sequence[str]]) -> str:
+    """The page with new lines between the marks of each part."""
+    for name, lines in parts.items():
+        before, begin, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        assert begin and end, f"the page has no {name}"
+        page = "".join([before, begin, "\n", *(f"{line}\n" for line in lines), "\n", end, after])
+    return page
+
+
+def report(results: Sequence[tuple[Played, Answer]]) -> dict[str, list[str]]:
+    """What the page has that is not written by hand."""
     right = sum(is_right(each, answer) for each, answer in results)
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     said = f"Kernel {os.uname().release}, {when}: {right} of {len(results)} named right."
-    sentences = [f"- {p.situation.name}: *{a['verdict']}*. {a['sentence']}" for p, a in results]
-    parts = {
+    sentences = [f"- {p.situation.name}: {a['sentence']}" for p, a in results]
+    return {
         "rules": rules_table(),
         "results": [said, "", *results_table(results)],
         "sentences": sentences,
     }
-    text = _INTRO.read_text(encoding="utf-8")
-    for name, lines in parts.items():
-        text = text.replace(f"<!-- {name} -->", "\n".join(lines))
-    return text
 
 
 def main(docs: Path) -> int:
@@ -115,7 +121,8 @@ def main(docs: Path) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for database, done in take_place(Path(folder)):
             results = [(each, ask(database, *each.choice)[0]) for each in done]
-    (docs / "why.md").write_text(page(results), encoding="utf-8")
+    page = docs / "why.md"
+    page.write_text(filled(page.read_text("utf-8"), report(results)), encoding="utf-8")
     wrong = [each.situation.name for each, answer in results if not is_right(each, answer)]
     print("\n".join(f"named wrongly: {name}" for name in wrong) or "every situation is named right")
     return 1 if len(wrong) > _WRONG_MAX * len(results) else 0

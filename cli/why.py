@@ -120,14 +120,13 @@ def why(  # noqa: PLR0913  (one for each option)
     asked = Asked(db=db, since=since, until=until, wanted=wanted, order=Order(), limit=None)
     with asking(asked, VARIABLES) as (reader, question):
         found = sorted(_diagnosed(reader, question), key=lambda each: -each.moved)
-    if form is not Format.TABLE or len(found) > 1:
-        if form is Format.TABLE:
-            print("\n".join(_summary(found)))
-        write(found[:limit], form, _look(form), sys.stdout)
-    elif found:
-        print("\n".join(map(printable, _told(found[0]))))
-    if not found:
-        say("no connection matches")
+        if not found:
+            say("no connection matches")
+        if form is Format.TABLE and found:
+            lines = _told(found[0]) if len(found) == 1 else _summary(found)
+            print("\n".join(map(printable, lines)))
+        if form is not Format.TABLE or len(found) > 1:
+            write(found[:limit], form, _look(form), sys.stdout)
 
 
 def _diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:

@@ -11,8 +11,13 @@ from diagnosis.verdict import judge
 from tests.diagnosis.made import MSS, made
 
 BUSY = [10 * MSS] * 8
-LOST = {"SegsRetrans": 20, "CongSignals": 8}
-TINY = {"HCDataOctetsOut": 20_000, "DataSegsOut": 200, "CountRTT": 200, "CurAppWQueue": [100]}
+LOST: dict[str, Any] = {"SegsRetrans": 20, "CongSignals": 8}
+TINY: dict[str, Any] = {
+    "HCDataOctetsOut": 20_000,
+    "DataSegsOut": 200,
+    "CountRTT": 200,
+    "CurAppWQueue": [100],
+}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_of_an_end_that_receives_only_what_it_does_itself_is_told(
     verdict: str, changed: dict[str, Any]
 ) -> None:
     """However its own sending is limited, and however much it sent again."""
-    received = {
+    received: dict[str, Any] = {
         "HCDataOctetsOut": 1000,
         "HCThruOctetsReceived": 5_000_000,
         "CurRwinSent": [64_512] * 5,
@@ -129,9 +134,7 @@ def test_what_cannot_be_told_is_said_with_its_reason(reason: str, changed: dict[
 
 def test_without_the_senders_times_a_loss_is_told_all_the_same() -> None:
     """What a poll of inet_diag knows is enough to say that segments were lost."""
-    judged = judge(
-        made(without=" ".join((*LIMITS, "CongSignals", "HCSumRTTUs")), **{"SegsRetrans": 50})
-    )
+    judged = judge(made(without=" ".join((*LIMITS, "CongSignals", "HCSumRTTUs")), SegsRetrans=50))
     assert judged.name == "can't tell"
     assert [each.rule.name for each in judged.also] == ["loss"]
 
@@ -145,10 +148,14 @@ def test_a_rule_that_could_not_be_asked_is_named_beside_the_verdict() -> None:
 
 def test_silence_is_idle_and_a_handshake_that_fails_is_not() -> None:
     """One SYN after the other is waited for; nothing at all has no cause."""
-    quiet = {"HCDataOctetsOut": 0, "DataSegsOut": 0, "CountRTT": 0}
+    quiet: dict[str, Any] = {"HCDataOctetsOut": 0, "DataSegsOut": 0, "CountRTT": 0}
     assert judge(made(snd=1, **quiet)).name == "idle"
     assert judge(Observed.still(5_000_000)).name == "idle"
-    syns = {"Timeouts": 1, "SubsequentTimeouts": 2, "CurRTOUs": [1_000_000, 4_000_000]}
+    syns: dict[str, Any] = {
+        "Timeouts": 1,
+        "SubsequentTimeouts": 2,
+        "CurRTOUs": [1_000_000, 4_000_000],
+    }
     assert judge(made(startup=1, born=True, **quiet, **syns)).name == "timeouts"
 
 

@@ -132,12 +132,12 @@ def held_by_nagle(seen: Observed) -> float | None:
 def full_buffer(seen: Observed) -> float:
     """How near to its most what was on the way stood for half of the time, with nothing waiting.
 
-    0 if there was anything waiting, or the sender had nothing on the way for a tenth of the time.
+    0 if something was waiting, or the sender had nothing on the way, for a fifth of the time.
     """
     on_the_way, waiting = seen.seen["CurRetxQueue"], seen.seen["CurAppWQueue"]
     least = 2 * seen.seen["CurMSS"].last  # a write at a time looks alike
     is_small = on_the_way.high < max(least, 1)
-    if is_small or waiting.share(bool) > 0.1 or on_the_way.share(lambda octets: octets == 0) > 0.1:
+    if is_small or waiting.share(bool) > 0.2 or on_the_way.share(lambda octets: octets == 0) > 0.2:
         return 0.0
     return on_the_way.median / on_the_way.high
 

@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
     [
         ("application", {"snd": 0.9, "cwnd": 0.1}),
         ("send buffer", {"snd": 1, "CurRetxQueue": BUSY, "CurAppWQueue": [0]}),
-        ("application", {"snd": 1, "CurRetxQueue": [*BUSY, 0, 0], "CurAppWQueue": [0]}),
+        ("application", {"snd": 1, "CurRetxQueue": [*BUSY, 0, 0, 0], "CurAppWQueue": [0]}),
         ("application", {"snd": 1, "CurRetxQueue": [MSS, 10 * MSS, MSS], "CurAppWQueue": [0]}),
         ("delayed ACKs", {"snd": 1, "HCSumRTTUs": 200 * 40_000, **TINY}),
         ("application", {"snd": 1, "HCSumRTTUs": 200 * 30_000, **TINY}),

@@ -58,8 +58,8 @@ def _bulk(octets: int) -> Callable[[Path], None]:
 
 def _in_pieces(path: Path) -> None:
     """Write after write of a segment's size, without a pause but where the buffer is full."""
-    path.peers.server.tell("receive", size=400 * 1448)
-    path.peers.client("send", size=1448, times=400)
+    path.peers.server.tell("receive", size=800 * 1448)
+    path.peers.client("send", size=1448, times=800)
     path.peers.server.hear()
 
 
@@ -231,9 +231,9 @@ SITUATIONS: Final = (
     Situation(
         name="BBR over a link of 8 Mbit/s",
         verdict="pacing",
-        weather=Weather(delay_ms=10, mbit=8, queue_ms=200),
+        weather=Weather(delay_ms=25, mbit=8, queue_ms=200),
         congestion="bbr",
-        act=_bulk(3_000_000),
+        act=_bulk(5_000_000),
     ),
     Situation(
         name="a congestion window locked at 10 segments, on a clean path of 40 ms",

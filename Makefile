@@ -37,6 +37,9 @@ validate: tools ## as root: compare each variable with its witnesses, write docs
 	$(PYTHON) -m pytest -m kernel tests/kernel --validation build/validation.json $(ARGS); \
 	tests=$$?; $(PYTHON) -m tests.kernel.report build/validation.json docs && exit $$tests
 
+why: tools ## as root: make situations that limit a connection, ask estats why, write docs/why.md
+	$(PYTHON) -m tests.kernel.why docs
+
 bench: tools ## measure everything (as root), write docs/benchmarks.md; ARGS="ingest" one part
 	$(PYTHON) -m bench $(ARGS)
 

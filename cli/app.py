@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from bpf.errors import EstatsError
-from cli import collect, connections, db, doctor, health, listeners, query, sql, variables
+from cli import collect, connections, db, doctor, health, listeners, query, sql, variables, why
 from cli.render import printable
 from cli.version import program_version
 
@@ -55,6 +55,7 @@ app.command(
     short_help="Who listens, and how well it keeps up.",
     epilog=listeners.EXAMPLES,
 )(listeners.listeners)
+app.command(help=why.HELP, short_help="What limited connections.", epilog=why.EXAMPLES)(why.why)
 app.command(
     help=sql.HELP,
     short_help="What a SELECT finds.",

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 READING = (
     ["query"],
     ["connections"],
+    ["why"],
     ["sql", "SELECT 1"],
     ["variables"],
     ["db", "info"],
@@ -34,7 +35,7 @@ def test_help_teaches_the_exit_codes() -> None:
         assert f"\n  {code}  " in result.output.replace("    ", "  ")
 
 
-@pytest.mark.parametrize("command", ["query", "connections", "sql", "variables", "status"])
+@pytest.mark.parametrize("command", ["query", "connections", "why", "sql", "variables", "status"])
 def test_each_command_has_examples(command: str) -> None:
     """They stand at the end of its help."""
     result = CliRunner().invoke(cli.app.app, [command, "--help"])

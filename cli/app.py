@@ -8,7 +8,19 @@ from typing import Annotated, Final
 import typer
 
 from bpf.errors import EstatsError
-from cli import collect, connections, db, doctor, health, listeners, query, sql, variables
+from cli import (
+    collect,
+    connections,
+    db,
+    deltas,
+    doctor,
+    health,
+    listeners,
+    query,
+    read,
+    sql,
+    variables,
+)
 from cli.render import printable
 from cli.version import program_version
 
@@ -45,6 +57,12 @@ app.command(
     short_help="Values of variables.",
     epilog=query.EXAMPLES,
 )(query.query)
+app.command(help=read.HELP, short_help="All variables of a connection.", epilog=read.EXAMPLES)(
+    read.read
+)
+app.command(help=deltas.HELP, short_help="What changed in a time.", epilog=deltas.EXAMPLES)(
+    deltas.deltas
+)
 app.command(
     help=connections.HELP,
     short_help="Who talks to whom.",

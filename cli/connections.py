@@ -1,12 +1,11 @@
 """estats connections: who talks to whom, for how long, how much, and how well."""
 
 import sys
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from bpf.catalogue import BY_NAME
 from cli import options
-from cli.answers import as_object, closed_by, end_point, keys
+from cli.answers import as_object, closed_by, end_point, keys, owner
 from cli.asking import Asked, asking
 from cli.choice import sort_order
 from cli.growth import Growth
@@ -105,7 +104,7 @@ def _row(sample: Sample, period: Period) -> list[Cell]:
         row["ConnectIndex"],
         end_point(row["LocalAddress"], row["LocalPort"]),
         end_point(row["RemAddress"], row["RemPort"]),
-        _owner(row),
+        owner(row),
         _state(sample, state, period),
         age(sample.as_of_us - row["opened_us"]),
         row["origin"],
@@ -113,10 +112,6 @@ def _row(sample: Sample, period: Period) -> list[Cell]:
         received,
         retransmitted,
     ]
-
-
-def _owner(row: Mapping[str, Any]) -> Cell:
-    return None if row["pid"] is None else f"{row['comm']}[{row['pid']}]"
 
 
 def _state(sample: Sample, state: Value, period: Period) -> Cell:

@@ -45,10 +45,6 @@ Examples:
   estats query --sport 22 --history --var CurCwnd,CurMSS --format csv
 """
 
-Var = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="A variable; any case, * and ?.", show_default=False),
-]
 History = Annotated[bool, typer.Option("--history", help="All samples, not only the newest.")]
 Delta = Annotated[bool, typer.Option("--delta", help="By how much counters grew.")]
 Rate = Annotated[bool, typer.Option("--rate", help="By how much they grew each second.")]
@@ -76,7 +72,7 @@ def query(  # noqa: PLR0913  (one for each option)
     is_open: options.Open = None,
     since: options.Since = None,
     until: options.Until = None,
-    var: Var = None,
+    var: options.Var = None,
     history: History = False,
     delta: Delta = False,
     rate: Rate = False,

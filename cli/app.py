@@ -20,6 +20,7 @@ from cli import (
     read,
     sql,
     variables,
+    watch,
 )
 from cli.render import printable
 from cli.version import program_version
@@ -62,6 +63,9 @@ app.command(help=read.HELP, short_help="All variables of a connection.", epilog=
 )
 app.command(help=deltas.HELP, short_help="What changed in a time.", epilog=deltas.EXAMPLES)(
     deltas.deltas
+)
+app.command(help=watch.HELP, short_help="Values as they change.", epilog=watch.EXAMPLES)(
+    watch.watch
 )
 app.command(
     help=connections.HELP,

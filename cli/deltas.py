@@ -16,7 +16,7 @@ from cli.answers import as_object, keys, not_whose, worded
 from cli.asking import Asked, asking, reading
 from cli.blocks import Block, title, unit, write_blocks
 from cli.growth import Growth
-from cli.live import at_hand
+from cli.live import at_hand, where
 from cli.names import all_or
 from cli.picking import picking
 from cli.render import Cell, Format, Look, say, write
@@ -64,10 +64,10 @@ def deltas(
     length_us = None if length is None else duration_us(length)
     if length is not None and (asked.since or asked.until or asked.replay):
         raise UsageError("--for is from now on", "Leave --since, --until and --replay out.")
-    with at_hand(asked, length or _LIVE_DEFAULT) as path:
-        is_ours = path != options.database(asked.db)
-        asked = replace(asked, db=path, live=False)
-        if length_us is not None and not is_ours:
+    place = where(asked)
+    with at_hand(place, length or _LIVE_DEFAULT) as path:
+        asked = replace(asked, db=path)
+        if length_us is not None and place is path:
             asked = replace(asked, since=_after(path, length_us))
         _print(asked, variables, form, all_of_them=not var)
 

@@ -20,10 +20,14 @@ from cli.options import database, has_database
 from cli.render import say
 from collector.event import Level
 
+#: A database, or the options of the collector that has to make one.
+Place = Path | tuple[str, ...]
+
 _PROGRAM: Final = Path(__file__).resolve().parent.parent / "estats.py"
 #: Short, so that a moment is one; what is open already is found before the first snapshot.
 _PACE: Final = ("--interval", "200ms", "--flush-interval", "50ms")
 _LOOK: Final = "400ms"
+_SQLITE: Final = b"SQLite format 3\0"
 _END_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
 
@@ -113,32 +117,42 @@ def collecting(*options: str) -> Generator[Collector]:
 
 
 @contextmanager
-def at_hand(asked: Asked, lasting: str = _LOOK) -> Generator[Path]:
-    """The database to ask: the one that is named or there, or what a collector makes for us.
+def at_hand(place: Place, lasting: str = _LOOK) -> Generator[Path]:
+    """The database that is that place, or what a collector makes for us.
 
     That one collects for so long, or replays all of a recording, and has ended when the block
-    begins. Raises UsageError if the options name several.
+    begins. Raises EstatsError.
     """
-    options = source_options(asked)
-    if options is None:
-        yield database(asked.db)
+    if isinstance(place, Path):
+        yield place
     else:
-        with collecting(*options, *(() if asked.replay else ("--duration", lasting))) as collector:
+        with collecting(
+            *place, *(() if place[0] == "--replay" else ("--duration", lasting))
+        ) as collector:
             collector.finish()
             yield collector.path
 
 
-def source_options(asked: Asked) -> tuple[str, ...] | None:
-    """Those of the collector to start; None if there is a database to ask. Raises UsageError."""
+def where(asked: Asked) -> Place:
+    """What the options name, or what there is. Raises UsageError if they name several."""
     if sum((asked.db is not None, asked.live, asked.replay is not None)) > 1:
         raise UsageError("--db, --live and --replay exclude one another", "Name one place to ask.")
     if asked.replay is not None:
-        return ("--replay", str(asked.replay))
-    if asked.live or not has_database(asked.db):
-        if not asked.live:
-            say("there is no database yet: a collector is started for the moment")
-        return _PACE
-    return None
+        return asked.replay if _is_database(asked.replay) else ("--replay", str(asked.replay))
+    if not asked.live and has_database(asked.db):
+        return database(asked.db)
+    if not asked.live:
+        say("there is no database yet: a collector is started for the moment")
+    return _PACE
+
+
+def _is_database(path: Path) -> bool:
+    """Whether it is SQLite's; what is no recording either is for the collector to tell."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        return False
 
 
 @contextmanager

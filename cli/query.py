@@ -13,7 +13,7 @@ from cli import options
 from cli.answers import as_object, as_row, header, keys
 from cli.asking import Asked, asking
 from cli.choice import sort_order
-from cli.growth import Growth
+from cli.growth import Growth, growth_of
 from cli.names import variables_of_connections
 from cli.render import Format, Look, say, write
 from storage.question import Order, Question
@@ -82,7 +82,7 @@ def query(  # noqa: PLR0913  (one for each option)
     db: options.Db = None,
 ) -> None:
     """Print values of variables; HELP says all of it."""
-    shape = Shape(variables_of_connections(var or ()), _growth(delta=delta, rate=rate), history)
+    shape = Shape(variables_of_connections(var or ()), growth_of(delta=delta, rate=rate), history)
     order = sort_order(sort)
     _refuse_nonsense(shape, order)
     wanted = options.wanted(
@@ -101,12 +101,6 @@ def query(  # noqa: PLR0913  (one for each option)
         objects = _objects(reader, shape, question)
         if not write(objects, form, _look(shape), sys.stdout):
             say("no connection matches")
-
-
-def _growth(*, delta: bool, rate: bool) -> Growth:
-    if delta and rate:
-        raise UsageError("--delta and --rate exclude one another", "Leave one of them out.")
-    return Growth.DELTA if delta else Growth.RATE if rate else Growth.TOTAL
 
 
 def _refuse_nonsense(shape: Shape, order: Order) -> None:

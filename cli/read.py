@@ -12,7 +12,7 @@ from cli.answers import as_object, keys, not_whose, worded
 from cli.asking import Asked, asking
 from cli.blocks import Block, title, unit, write_blocks
 from cli.growth import Growth
-from cli.live import at_hand
+from cli.live import at_hand, where
 from cli.names import all_or
 from cli.picking import chooses_nothing, picking
 from cli.render import Format, Look, say, write
@@ -55,7 +55,7 @@ def read(
             " with options such as --dport.",
         )
     variables = all_or(var or (), tables or ())
-    with at_hand(asked) as path:
+    with at_hand(where(asked)) as path:
         print_values(replace(asked, db=path), variables, form, all_of_them=not var)
 
 

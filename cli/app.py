@@ -18,6 +18,7 @@ from cli import (
     listeners,
     query,
     read,
+    record,
     sql,
     variables,
     watch,
@@ -67,6 +68,14 @@ app.command(help=deltas.HELP, short_help="What changed in a time.", epilog=delta
 app.command(help=watch.HELP, short_help="Values as they change.", epilog=watch.EXAMPLES)(
     watch.watch
 )
+app.command(help=record.HELP, short_help="Keep a moment in a file.", epilog=record.EXAMPLES)(
+    record.record
+)
+app.command(
+    help=record.REPLAY_HELP,
+    short_help="What a recording says.",
+    epilog=record.REPLAY_EXAMPLES,
+)(record.replay)
 app.command(
     help=connections.HELP,
     short_help="Who talks to whom.",

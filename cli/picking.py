@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bpf.errors import UsageError
 from cli import options
 from cli.asking import Asked
 from cli.choice import named, sort_order
@@ -45,7 +46,7 @@ def picking(command: Callable[..., None]) -> Callable[..., None]:
         command(_asked(**given), **mine)
 
     # Typer reads the signature and the annotations, each by itself.
-    of_both = signature(command).replace(parameters=[*shared.values(), *own])
+    of_both = signature(command).replace(parameters=[*own, *shared.values()])
     with_options.__signature__ = of_both  # type: ignore[attr-defined]
     with_options.__annotations__ = {p.name: p.annotation for p in of_both.parameters.values()}
     return with_options
@@ -54,6 +55,16 @@ def picking(command: Callable[..., None]) -> Callable[..., None]:
 def chooses_nothing(asked: Asked) -> bool:
     """Whether no option says which connections are meant."""
     return asked.wanted == Filter()
+
+
+def require_choice(asked: Asked) -> None:
+    """Raises UsageError if no option says which connections are meant."""
+    if chooses_nothing(asked):
+        raise UsageError(
+            "which connection is meant?",
+            "Name it by its number or its ends, which `estats connections` shows, or choose it"
+            " with options such as --dport.",
+        )
 
 
 def _asked(  # noqa: PLR0913  (one for each option)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from bpf.errors import UsageError
 from bpf.variable import Variable
 from cli import options
 from cli.answers import as_object, keys, not_whose, worded
@@ -14,7 +13,7 @@ from cli.blocks import Block, title, unit, write_blocks
 from cli.growth import Growth
 from cli.live import at_hand, where
 from cli.names import all_or
-from cli.picking import chooses_nothing, picking
+from cli.picking import picking, require_choice
 from cli.render import Format, Look, say, write
 from cli.times import iso
 from storage.question import Period, Sample
@@ -48,12 +47,7 @@ def read(
     form: options.As = Format.TABLE,
 ) -> None:
     """Print them; HELP says all of it."""
-    if chooses_nothing(asked):
-        raise UsageError(
-            "which connection is meant?",
-            "Name it by its number or its ends, which `estats connections` shows, or choose it"
-            " with options such as --dport.",
-        )
+    require_choice(asked)
     variables = all_or(var or (), tables or ())
     with at_hand(where(asked)) as path:
         print_values(replace(asked, db=path), variables, form, all_of_them=not var)

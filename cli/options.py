@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from bpf.errors import UsageError
+from cli import complete
 from cli.choice import addresses, nets, ports, process_names
 from cli.names import state_numbers
 from cli.render import Format
@@ -31,11 +32,21 @@ Db = Annotated[
 ]
 Sport = Annotated[
     list[str] | None,
-    typer.Option(metavar="PORT", help="LocalPort, likewise.", show_default=False),
+    typer.Option(
+        metavar="PORT",
+        help="LocalPort, likewise.",
+        autocompletion=complete.local_ports,
+        show_default=False,
+    ),
 ]
 Dport = Annotated[
     list[str] | None,
-    typer.Option(metavar="PORT", help="RemPort: 443, 5000-5010 or https.", show_default=False),
+    typer.Option(
+        metavar="PORT",
+        help="RemPort: 443, 5000-5010 or https.",
+        autocompletion=complete.remote_ports,
+        show_default=False,
+    ),
 ]
 Saddr = Annotated[
     list[str] | None,
@@ -52,12 +63,21 @@ Net = Annotated[
 Pid = Annotated[
     list[int] | None,
     typer.Option(
-        metavar="PID", max=_PID_MAX, help="Process that owns the socket.", show_default=False
+        metavar="PID",
+        max=_PID_MAX,
+        help="Process that owns the socket.",
+        autocompletion=complete.process_ids,
+        show_default=False,
     ),
 ]
 Comm = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Its name; * and ? stand for others.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        help="Its name; * and ? stand for others.",
+        autocompletion=complete.process_names,
+        show_default=False,
+    ),
 ]
 State = Annotated[
     list[str] | None,
@@ -93,11 +113,21 @@ Sort = Annotated[
 ]
 Var = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="A variable; any case, * and ?.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        help="A variable; any case, * and ?.",
+        autocompletion=complete.variables,
+        show_default=False,
+    ),
 ]
 Tables = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="All variables of a table: perf.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        help="All variables of a table: perf.",
+        autocompletion=complete.tables,
+        show_default=False,
+    ),
 ]
 As = Annotated[Format, typer.Option("--format", help="How to write it.")]
 

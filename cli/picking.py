@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bpf.errors import UsageError
-from cli import options
+from cli import complete, options
 from cli.asking import Asked
 from cli.choice import named, sort_order
 from storage.question import Filter
@@ -22,6 +22,7 @@ Which = Annotated[
     typer.Argument(
         metavar="[CONNECTION]...",
         help="By number, or both ends, as `estats connections` prints them.",
+        autocompletion=complete.connections,
         show_default=False,
     ),
 ]

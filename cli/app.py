@@ -25,6 +25,7 @@ from cli import (
 )
 from cli.grouped import ASK, COLLECT, KEEP, KNOW, Grouped
 from cli.render import printable
+from cli.to_stdout import with_stdout
 from cli.version import program_version
 
 _EXIT_CODES: Final = """\b
@@ -55,7 +56,13 @@ def _add(group: str, command: Callable[..., None], short: str, text: str, exampl
     app.command(help=text, short_help=short, epilog=examples, rich_help_panel=group)(command)
 
 
-_add(COLLECT, collect.collect, "Collect into a database.", collect.HELP, collect.EXAMPLES)
+_add(
+    COLLECT,
+    with_stdout(collect.collect),
+    "Collect into a database.",
+    collect.HELP,
+    collect.EXAMPLES,
+)
 _add(COLLECT, health.status, "Is a collector well?", health.HELP, health.EXAMPLES)
 _add(COLLECT, doctor.doctor, "Can it run here?", doctor.HELP, doctor.EXAMPLES)
 _add(ASK, query.query, "Values of variables.", query.HELP, query.EXAMPLES)

@@ -60,7 +60,7 @@ class Collector:
 
     def begin(self) -> None:
         """Wait for its first snapshot. Raises EstatsError if it ends without one."""
-        while self.is_running() and not _has_snapshot(self.path):
+        while self.is_running() and not has_snapshot(self.path):
             time.sleep(_POLL_SECONDS)
         if not self.is_running():
             self.finish()
@@ -106,7 +106,7 @@ def collecting(*options: str) -> Generator[Collector]:
     SIGTERM and SIGHUP end the block, too, as Ctrl-C does. Raises EstatsError.
     """
     with (
-        _ended_by(signal.SIGTERM, signal.SIGHUP),
+        ended_by(signal.SIGTERM, signal.SIGHUP),
         tempfile.TemporaryDirectory(prefix="estats-") as d,
     ):
         collector = Collector(Path(d), options)
@@ -156,7 +156,7 @@ def _is_database(path: Path) -> bool:
 
 
 @contextmanager
-def _ended_by(*signals: signal.Signals) -> Generator[None]:
+def ended_by(*signals: signal.Signals) -> Generator[None]:
     """Let these signals unwind the stack, so that what is to be cleaned up is."""
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -170,7 +170,8 @@ def _ended_by(*signals: signal.Signals) -> Generator[None]:
             signal.signal(number, handler)
 
 
-def _has_snapshot(path: Path) -> bool:
+def has_snapshot(path: Path) -> bool:
+    """Whether there is a database with something in it."""
     from storage.reader import open_reader  # noqa: PLC0415  (SQLAlchemy, as in cli.asking)
 
     try:

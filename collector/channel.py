@@ -52,7 +52,7 @@ class Channel:
             if any(a.nbytes for a in arrays.values()):
                 fds.append(os.memfd_create("estats", os.MFD_CLOEXEC))
                 for array in arrays.values():
-                    _write_all(fds[0], memoryview(array.tobytes()))
+                    _write_all(fds[0], np.ascontiguousarray(array).view("u1").data)
             socket.send_fds(self._socket, [words.encode()], fds)
         except (BrokenPipeError, ConnectionResetError) as e:
             raise CollectorError("a process of the collector is gone") from e

@@ -1,6 +1,6 @@
 """The state of one shard's connections, and what of it has changed since it was last handed on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +25,7 @@ from collector.ring import Batches
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.intp]
 
-_CHUNK: Final = 4_096  # batches merged at once: few enough to stay in the cache
+_CHUNK: Final = 2_048  # batches merged, rows taken at once: few enough to stay in the cache
 _ROWS_MIN: Final = 1_024
 _ROOMY_TAKES: Final = 30  # in a row with three quarters of the room unused: it is given back then
 _FINAL: Final = np.uint32(Flag.FINAL.value)
@@ -91,7 +91,8 @@ class Tables:
             chunk = batches[start : start + _CHUNK]
             rows = self._index.lookup(chunk["head"]["id"])
             if (rows < 0).any():
-                self._open(chunk[rows < 0], wall_offset_ns)
+                unknown = raw(chunk)[rows < 0].view(self._layout.dtype)
+                self._open(unknown, wall_offset_ns)
                 rows = self._index.lookup(chunk["head"]["id"])
             self._amounts["late"] += int(np.count_nonzero(self._rows["leaving"][rows]))
             merged = merge(self._layout, self._state, rows, chunk)
@@ -110,15 +111,18 @@ class Tables:
         """
         changed = np.flatnonzero(self._rows["dirty"])
         self._rows["dirty"][changed] = False
-        newest = raw(self._state.batch)[changed].view(self._layout.dtype)
-        blank_unknown(self._layout, newest)
-        connections = self._take_connections(changed, newest)
-        samples = self._take_samples(changed, newest)
+        connections, samples = [np.zeros(0, CONNECTION)], [np.zeros(0, self._sample)]
+        for start in range(0, len(changed), _CHUNK):
+            rows = changed[start : start + _CHUNK]
+            newest = raw(self._state.batch)[rows].view(self._layout.dtype)
+            blank_unknown(self._layout, newest)
+            connections.append(self._take_connections(rows, newest))
+            samples.append(self._take_samples(rows, newest))
         self._free(self._leaving)
         self._leaving = changed[self._rows["closed_us"][changed] != 0]
         self._rows["leaving"][self._leaving] = True
         self._give_room_back()
-        return connections, samples
+        return _joined(connections), _joined(samples)
 
     def close_missing(self, live_ids: Array, before_ns: int, now_us: int) -> int:
         """Close connections whose final batch was lost, or that the kernel hid: how many.
@@ -198,7 +202,7 @@ class Tables:
 
     def _take_connections(self, rows: Rows, newest: Batches) -> Batches:
         """The connections among these rows that changed, remembered as handed over."""
-        head, row = newest["head"], self._rows[rows]
+        head, row = newest["head"], raw(self._rows)[rows].view(_ROW)
         made = np.zeros(len(rows), CONNECTION)
         made["connect_index"] = row["connect_index"]
         raw_field(made, "identity")[:] = raw_field(newest, "identity")
@@ -263,6 +267,12 @@ class _Numbers:
         numbers: Array = self._next + np.arange(count, dtype="u8") * np.uint64(self._step)
         self._next += count * self._step
         return numbers
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """One array of them all; as plain bytes, for numpy moves structures by the field."""
+    together: Array = np.concatenate([raw(part) for part in parts]).view(parts[0].dtype)
+    return together
 
 
 def _as_bytes(words: Array) -> Array:

@@ -67,10 +67,9 @@ def run_writer(prepare: Prepare, supervisor: Channel, workers: Sequence[Channel]
             order, arrays = supervisor.receive()
             order["meters"] |= sink.forgotten()
             snapshot = _gather(order, arrays, workers[: run.shards], dtype)
-            rows = sink.write(snapshot)
-            supervisor.send(
-                {"rows": rows, "meters": snapshot.meters, "bytes": sink.database_bytes()}
-            )
+            rows, meters = sink.write(snapshot), snapshot.meters
+            del snapshot, arrays  # else they wait for the next ones, which need as much again
+            supervisor.send({"rows": rows, "meters": meters, "bytes": sink.database_bytes()})
             last = bool(order["last"])
         closing, _ = supervisor.receive()
         sink.close(closing["reason"])
@@ -109,12 +108,12 @@ def _gather(
 ) -> Snapshot:
     """One snapshot of every shard's part and the supervisor's: all of the same cut."""
     meters = dict.fromkeys(METERS.keys() - OPTIONAL_METERS, 0) | order["meters"]
-    connections, samples = list[bytes](), list[bytes]()
+    connections, samples = list[Array](), list[Array]()
     for worker in workers:
         part, arrays = worker.receive()
         assert part["cut_ns"] == order["cut_ns"], "every shard cuts at the same moment"
-        connections.append(arrays["connections"].tobytes())
-        samples.append(arrays["samples"].tobytes())
+        connections.append(arrays["connections"])
+        samples.append(arrays["samples"])
         for name in ("connections", "batches", "ops", "late"):
             meters[name] += part["meters"][name]
         meters["lag_us"] = max(meters["lag_us"], part["meters"]["lag_us"])
@@ -123,8 +122,8 @@ def _gather(
         taken_us=order["taken_us"],
         interval_us=order["interval_us"],
         meters=meters,
-        connections=np.frombuffer(b"".join(connections), CONNECTION),
-        samples=np.frombuffer(b"".join(samples), dtype),
+        connections=np.concatenate(connections).view(CONNECTION),
+        samples=np.concatenate(samples).view(dtype),
         endpoints=listeners["endpoints"].view(ENDPOINT) if listeners else np.zeros(0, ENDPOINT),
         listeners=listeners["rows"].view(LISTENER_ROW) if listeners else np.zeros(0, LISTENER_ROW),
         host={Table(name): values for name, values in order["host"].items()},

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from storage.bounds import Bounds
 from storage.cells import (
     CONNECTION_COLUMNS,
     ENDPOINT_COLUMNS,
+    Array,
     Rows,
     connection_rows,
     endpoint_rows,
@@ -35,6 +36,7 @@ from storage.schema import METADATA
 
 #: Bound parameters of one statement: SQLite is fastest with 256 to 1000.
 _PARAMETERS: Final = 500
+_ROWS: Final = 4_096  # made ready together
 _AT_ONCE: Final = 100  # runs of a statement whose values are made ready together
 
 _NUMBERED: Final = ("connection", "endpoint", *(group.value for group in REFERRED))
@@ -94,13 +96,14 @@ class Writer:
                 interval_us=snapshot.interval_us,
                 **{name: snapshot.meters.get(name) for name in METERS},
             )
-            connections = connection_rows(snapshot.connections, self._run_id)
-            _insert(database, "connection", connections, _UPSERT_CONNECTION)
+            for connections in _parts(snapshot.connections):
+                rows = connection_rows(connections, self._run_id)
+                _insert(database, "connection", rows, _UPSERT_CONNECTION)
             endpoints = endpoint_rows(snapshot.endpoints, self._run_id)
             _insert(database, "endpoint", endpoints, _UPSERT_ENDPOINT)
             written = 0
-            for group in Group:
-                rows = group_rows(group, snapshot.samples, snapshot_id)
+            for group, samples in product(Group, _parts(snapshot.samples)):
+                rows = group_rows(group, samples, snapshot_id)
                 _insert(database, group.value, rows)
                 written += len(rows.cells)
             _insert(database, "listener", listener_rows(snapshot.listeners, snapshot_id))
@@ -186,6 +189,11 @@ class Writer:
         statement = f"SELECT max({key.name}) FROM {table}"  # noqa: S608  (names of the schema)
         (largest,) = self._database.execute(statement).fetchone()
         return largest or 0
+
+
+def _parts(array: Array) -> list[Array]:
+    """Views of so many rows: what is made of all of them at once would be the writer's size."""
+    return [array[start : start + _ROWS] for start in range(0, len(array), _ROWS)]
 
 
 def _insert_one(database: sqlite3.Connection, table: str, **values: int | str | None) -> int:

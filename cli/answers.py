@@ -22,6 +22,7 @@ OURS: Final = (
     "pid",
     "comm",
     "uid",
+    "cgroup_id",
     "netns",
     "lost",
 )

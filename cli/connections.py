@@ -10,11 +10,15 @@ from cli.asking import Asked, asking
 from cli.choice import sort_order
 from cli.growth import Growth
 from cli.names import word_for
+from cli.owners import Owners
 from cli.render import Cell, Format, Look, say, write
 from cli.times import age
 from storage.question import Period, Sample, Value
 
 HELP: Final = """Who talks to whom: owner, state, age, octets both ways, retransmissions.
+
+User and cgroup are names where the connection is of this host, and the cgroup of this boot; else
+the numbers that the database has. A container is known by its cgroup.
 
 The options choose connections as those of `estats query` do, which gives every other variable. Of
 a closed connection the state is why it closed; "unknown" is one that was open when an earlier run
@@ -45,6 +49,9 @@ _HEADER: Final = (
     "Out",
     "In",
     "Retrans",
+    "User",
+    "Netns",
+    "Cgroup",
 )
 
 
@@ -83,20 +90,21 @@ def connections(  # noqa: PLR0913  (one for each option)
     )
     with asking(asked, _VARIABLES) as (reader, question):
         samples = reader.latest(_VARIABLES, question)
-        if not write(samples, form, _look(question.period), sys.stdout):
+        look = _look(question.period, Owners(reader.runs()))
+        if not write(samples, form, look, sys.stdout):
             say("no connection matches")
 
 
-def _look(period: Period) -> Look[Sample]:
+def _look(period: Period, owners: Owners) -> Look[Sample]:
     return Look(
         keys=keys(_VARIABLES, Growth.TOTAL),
         as_object=lambda sample: as_object(sample, _VARIABLES, Growth.TOTAL, period),
         header=_HEADER,
-        as_row=lambda sample: _row(sample, period),
+        as_row=lambda sample: _row(sample, period, owners),
     )
 
 
-def _row(sample: Sample, period: Period) -> list[Cell]:
+def _row(sample: Sample, period: Period, owners: Owners) -> list[Cell]:
     """The columns of _HEADER."""
     row = sample.connection
     state, out, received, retransmitted = sample.values
@@ -111,6 +119,9 @@ def _row(sample: Sample, period: Period) -> list[Cell]:
         out,
         received,
         retransmitted,
+        owners.user(row),
+        row["netns"],
+        owners.cgroup(row),
     ]
 
 

@@ -1,9 +1,6 @@
 """A database looked at again and again: each round has what is new since the one before."""
 
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +33,18 @@ class Round:
 class Rounds:
     """The rounds over one database, for one question."""
 
-    def __init__(self, path: Path, asked: Asked, variables: Sequence[Variable]) -> None:
-        """Nothing is opened yet. Raises UsageError for a time that is none."""
+    def __init__(
+        self,
+        path: Path,
+        asked: Asked,
+        variables: Sequence[Variable],
+        rest: Callable[[float], None],
+    ) -> None:
+        """Nothing is opened yet; ``rest`` is what it does for some seconds between two rounds.
+
+        Raises UsageError for a time that is none.
+        """
+        self._rest = rest
         self._path, self._asked, self._variables = path, asked, variables
         self._since_us, self._until_us = period_limits(asked.since, asked.until)
         self._before: dict[tuple[int, int], Sample] = {}
@@ -56,9 +63,9 @@ class Rounds:
                 found = None if period.last == self._last else self._look(reader, period)
             if found:
                 yield found
-                _pause(seconds)
+                self._rest(seconds)
             elif is_written:
-                _pause(min(seconds, _POLL_SECONDS))
+                self._rest(min(seconds, _POLL_SECONDS))
             else:
                 return
 
@@ -74,7 +81,7 @@ class Rounds:
                     found = None if period.last == self._last else self._look(reader, period)
                 if found:
                     yield found
-                    _pause(pause)
+                    self._rest(pause)
 
     def _look(self, reader: "Reader", period: Period) -> Round:
         """What there is as of the period's end, and beside it what was in the round before."""
@@ -97,15 +104,6 @@ class Rounds:
         return replace(sample, base=base, base_us=before.as_of_us)
 
 
-def until_interrupted(rounds: Iterator[Round], count: int | None) -> Iterator[Round]:
-    """So many of them; Ctrl-C ends them in order, as that is how one is meant to end them."""
-    with suppress(KeyboardInterrupt):
-        for number, each in enumerate(rounds, start=1):
-            yield each
-            if number == count:
-                return
-
-
 def _key(sample: Sample) -> tuple[int, int]:
     """A number may come to another connection, once it is forgotten."""
     return sample.connection["ConnectIndex"], sample.connection["opened_us"]
@@ -115,8 +113,3 @@ def _moments(from_us: int, to_us: int, seconds: float) -> Iterator[int]:
     """Times from the one to the other, so long apart, both included."""
     yield from range(from_us, to_us, round(seconds * 1_000_000))
     yield to_us
-
-
-def _pause(seconds: float) -> None:
-    sys.stdout.flush()  # somebody may be reading along
-    time.sleep(seconds)

@@ -1,7 +1,7 @@
 """estats watch: values that change before your eyes."""
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +17,13 @@ from cli.asking import Asked
 from cli.blocks import Block, title, write_blocks
 from cli.changes import change
 from cli.growth import Growth, growth_of
+from cli.interrupt import Interrupt
 from cli.live import Place, at_hand, collecting, where
 from cli.names import all_or, variables_of_connections
 from cli.notice import counted
 from cli.picking import chooses_nothing, picking
 from cli.render import Format, Look, say, write
-from cli.rounds import Round, Rounds, until_interrupted
+from cli.rounds import Round, Rounds
 from cli.times import duration_us, iso, short
 from storage.file import holder
 
@@ -76,8 +77,9 @@ def watch(  # noqa: PLR0913  (one for each option)
         raise UsageError(f"--interval {interval} is too short", "Write 10ms or more.")
     if chooses_nothing(asked):
         asked = replace(asked, wanted=replace(asked.wanted, is_open=True))
-    with _rounds(asked, variables, length_us / 1_000_000) as rounds:
-        shown = until_interrupted(rounds, count)
+    interrupt = Interrupt()
+    with _rounds(asked, variables, length_us / 1_000_000, interrupt) as rounds, interrupt:
+        shown = _until(interrupt, rounds, count)
         if form is not Format.TABLE:
             _stream(shown, variables, growth, form)
         elif sys.stdout.isatty():
@@ -86,22 +88,32 @@ def watch(  # noqa: PLR0913  (one for each option)
             _in_blocks(shown, variables, growth)
 
 
+def _until(interrupt: Interrupt, rounds: Iterator[Round], count: int | None) -> Iterator[Round]:
+    """So many of them; Ctrl-C ends them in order, as that is how one is meant to end them."""
+    for number, each in enumerate(rounds, start=1):
+        yield each
+        if number == count or interrupt.asked:
+            return
+
+
 @contextmanager
 def _rounds(
-    asked: Asked, variables: Sequence[Variable], seconds: float
+    asked: Asked, variables: Sequence[Variable], seconds: float, interrupt: Interrupt
 ) -> Generator[Iterator[Round]]:
     """Of the past, or of a collector that writes: somebody's, or one of our own."""
-    place = where(asked)
+    place, rest = where(asked), interrupt.rest
     if _is_past(asked, place):
         pause = seconds if sys.stdout.isatty() else 0
         with at_hand(place) as path:
-            yield Rounds(path, asked, variables).past(seconds, pause)
+            yield Rounds(path, asked, variables, rest).past(seconds, pause)
     elif isinstance(place, Path):
-        yield Rounds(place, asked, variables).follow(seconds, _is_written(place))
+        rounds = Rounds(place, asked, variables, rest)
+        yield rounds.follow(seconds, lambda: not interrupt.asked and _is_written(place))
     else:
         with collecting(*place) as collector:
             collector.begin()
-            yield Rounds(collector.path, asked, variables).follow(seconds, collector.is_running)
+            rounds = Rounds(collector.path, asked, variables, rest)
+            yield rounds.follow(seconds, lambda: not interrupt.asked and collector.is_running())
 
 
 def _is_past(asked: Asked, place: Place) -> bool:
@@ -113,8 +125,8 @@ def _is_past(asked: Asked, place: Place) -> bool:
     return is_timed
 
 
-def _is_written(path: Path) -> Callable[[], bool]:
-    return lambda: path.exists() and holder(path) is not None
+def _is_written(path: Path) -> bool:
+    return path.exists() and holder(path) is not None
 
 
 def _on_screen(rounds: Iterator[Round], variables: Sequence[Variable], growth: Growth) -> None:

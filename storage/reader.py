@@ -112,6 +112,11 @@ class Reader:
             for row in self._connection.execute(asked.order_by(RUN.c.run_id)).mappings()
         ]
 
+    def runs(self) -> dict[int, dict[str, Any]]:
+        """The rows of ``run`` by their number."""
+        found = self._connection.execute(select(RUN)).mappings()
+        return {row["run_id"]: dict(row) for row in found}
+
     def standing(self, recent_us: int) -> Standing | None:
         """Where the newest run stands; what is recent began at that time. None without a run."""
         run = self._one(select(RUN).order_by(RUN.c.run_id.desc()).limit(1))

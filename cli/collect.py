@@ -49,6 +49,7 @@ Examples:
   estats collect --tables perf,path --interval 5s
   estats collect --max-overhead 2%
   estats collect --keep 30d --rollup 1m:2d --max-db-size 10GB
+  estats collect --to - --format csv        to stdout, and nowhere else
   estats collect --source diag              without root: fewer variables
   estats collect --record rings.estats      and later, also elsewhere:
   estats collect --replay rings.estats --db again.db

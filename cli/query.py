@@ -13,7 +13,7 @@ from cli import options
 from cli.answers import as_object, as_row, header, keys
 from cli.asking import Asked, asking
 from cli.choice import sort_order
-from cli.growth import Growth
+from cli.growth import Growth, growth_of
 from cli.names import variables_of_connections
 from cli.render import Format, Look, say, write
 from storage.question import Order, Question
@@ -45,10 +45,6 @@ Examples:
   estats query --sport 22 --history --var CurCwnd,CurMSS --format csv
 """
 
-Var = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="A variable; any case, * and ?.", show_default=False),
-]
 History = Annotated[bool, typer.Option("--history", help="All samples, not only the newest.")]
 Delta = Annotated[bool, typer.Option("--delta", help="By how much counters grew.")]
 Rate = Annotated[bool, typer.Option("--rate", help="By how much they grew each second.")]
@@ -76,7 +72,7 @@ def query(  # noqa: PLR0913  (one for each option)
     is_open: options.Open = None,
     since: options.Since = None,
     until: options.Until = None,
-    var: Var = None,
+    var: options.Var = None,
     history: History = False,
     delta: Delta = False,
     rate: Rate = False,
@@ -86,7 +82,7 @@ def query(  # noqa: PLR0913  (one for each option)
     db: options.Db = None,
 ) -> None:
     """Print values of variables; HELP says all of it."""
-    shape = Shape(variables_of_connections(var or ()), _growth(delta=delta, rate=rate), history)
+    shape = Shape(variables_of_connections(var or ()), growth_of(delta=delta, rate=rate), history)
     order = sort_order(sort)
     _refuse_nonsense(shape, order)
     wanted = options.wanted(
@@ -105,12 +101,6 @@ def query(  # noqa: PLR0913  (one for each option)
         objects = _objects(reader, shape, question)
         if not write(objects, form, _look(shape), sys.stdout):
             say("no connection matches")
-
-
-def _growth(*, delta: bool, rate: bool) -> Growth:
-    if delta and rate:
-        raise UsageError("--delta and --rate exclude one another", "Leave one of them out.")
-    return Growth.DELTA if delta else Growth.RATE if rate else Growth.TOTAL
 
 
 def _refuse_nonsense(shape: Shape, order: Order) -> None:

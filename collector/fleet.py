@@ -4,7 +4,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -55,6 +56,18 @@ class Watch:
     stopping: Callable[[], None] = lambda: None
 
 
+@contextmanager
+def _naming_what_ran_out() -> Generator[None]:
+    """As the error that says so: descriptors, memory or processes."""
+    try:
+        yield
+    except OSError as e:
+        if lack := exhausted(e):
+            raise lack from e
+        raise
+
+
+@_naming_what_ran_out()
 def collect(
     settings: Settings,
     source: Source,
@@ -94,10 +107,8 @@ def collect(
             reason = supervisor.collect(stop, settings.duration_us)
         watch.stopping()
         supervisor.finish(reason)
-    except BaseException as e:
+    except BaseException:
         supervisor.abandon()
-        if isinstance(e, OSError) and (lack := exhausted(e)):
-            raise lack from e
         raise
     finally:
         if supervisor.overhead:

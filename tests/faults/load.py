@@ -33,7 +33,7 @@ class End:
 class Load:
     """Short connections one after the other, and some that last; each of them ends in order."""
 
-    pause_seconds: float = _PAUSE_SECONDS
+    address: str = "127.0.0.1"
     ends: list[End] = field(default_factory=list[End])
     _listener: socket.socket = field(init=False)
     _turn: threading.Lock = field(default_factory=threading.Lock)
@@ -41,7 +41,7 @@ class Load:
 
     def __post_init__(self) -> None:
         """With the lasting ones."""
-        self._listener = socket.create_server(("127.0.0.1", _PORT), backlog=1024)
+        self._listener = socket.create_server((self.address, _PORT), backlog=1024)
         self._random = random.Random(self.port)  # noqa: S311  (sizes, no secrets)
         self._lasting = [self.connect() for _ in range(_LASTING)]
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -67,12 +67,12 @@ class Load:
     def close(self, pairs: list[tuple[socket.socket, socket.socket]]) -> None:
         """End these, the client first, and remember both ends."""
         octets = [(cookie(end), _received(end)) for pair in pairs for end in pair]
-        for client, server in pairs:
+        for client, _ in pairs:
             client.shutdown(socket.SHUT_WR)
-            assert server.recv(1) == b"", "all was read"
-            server.close()
-            assert client.recv(1) == b"", "all was read"
-            client.close()
+        for side in (1, 0):
+            for pair in pairs:
+                assert pair[side].recv(1) == b"", "all was read"
+                pair[side].close()
         now_us = time.time_ns() // 1000
         self.ends += [End(name, received + _FIN, now_us) for name, received in octets]
 
@@ -92,7 +92,7 @@ class Load:
             self._exchange(pair)
             self._exchange(self._random.choice(self._lasting))
             self.close([pair])
-            time.sleep(self.pause_seconds)
+            time.sleep(_PAUSE_SECONDS)
 
     def _exchange(self, pair: tuple[socket.socket, socket.socket]) -> None:
         """So many octets there, and others back."""

@@ -1,5 +1,6 @@
 """What a machine does to a collector: its clock, its processor, its memory, its descriptors."""
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -7,16 +8,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from tests.faults.load import Load
 from tests.faults.processes import late_worker, suspend
 from tests.faults.shim import Shim
 from tests.faults.stage import Act, Stage, kill
-from tests.kernel.collecting import until
+from tests.kernel.collecting import PATIENCE, until
 
 _HOUR: Final = 3600
 _CROWD: Final = 10_000
-_CROWD_AT_ONCE: Final = 2_000  # connections for each opener's turn
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _STARVED_SECONDS: Final = 8
 
@@ -47,18 +48,37 @@ def overload(stage: Stage, rounds: int) -> None:
 
 
 def crowd(stage: Stage, rounds: int) -> None:
-    """Ten thousand connections that close at once."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * _CROWD + 1_000
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(limit[1], wanted)))
-    try:
-        stage.collect()
-        for _ in range(rounds):
-            pairs = [stage.load.connect() for _ in range(_CROWD)]
-            stage.load.close(pairs)
-            stage.catch_up()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    """Ten thousand connections, whose both ends two processes close at once."""
+    context = multiprocessing.get_context("fork")  # each has descriptors for half of them
+    stage.collect()
+    for _ in range(rounds):
+        opened, told = context.Queue(), context.Queue()
+        go = context.Event()
+        halves = [
+            context.Process(target=_half, args=(address, opened, go, told))
+            for address in ("127.0.0.2", "127.0.0.3")
+        ]
+        for half in halves:
+            half.start()
+        made = sum(opened.get(timeout=PATIENCE) for _ in halves)
+        assert made == _CROWD, "all are open"
+        stage.catch_up()
+        go.set()
+        for _ in halves:
+            stage.load.ends += told.get(timeout=PATIENCE)
+        for half in halves:
+            half.join()
+        stage.catch_up()
+
+
+def _half(address: str, opened: Any, go: Any, told: Any) -> None:
+    """Half of the crowd, of one process."""
+    load = Load(address)
+    pairs = [load.connect() for _ in range(_CROWD // 2)]
+    opened.put(len(pairs))
+    go.wait(PATIENCE)
+    load.close(pairs)
+    told.put(load.finish())
 
 
 def few_descriptors(stage: Stage, rounds: int) -> None:

@@ -9,7 +9,7 @@ from tests.faults.stage import Act, Stage, kill
 from tests.kernel.collecting import until
 
 _STOPPED_SECONDS: Final = 0.3
-_SUSPENDED_SECONDS: Final = 5
+_SUSPENDED_SECONDS: Final = 30
 _LATE_SECONDS: Final = 5
 
 

@@ -15,7 +15,7 @@ from tests.faults.shim import Shim
 from tests.faults.stage import Act, Stage
 
 _TROUBLE_SECONDS: Final = 2.0
-_LOCKED_SECONDS: Final = 12.0
+_LOCKED_SECONDS: Final = 60.0
 _DISK: Final = "48m"
 _GOING_ON: Final = "going on: the next snapshot"
 _WRITTEN_AGAIN: Final = "the database is written again"

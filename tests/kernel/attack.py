@@ -50,6 +50,7 @@ _TIMESTAMPS, _SACK_OK = 1, 2  # bits of tcpi_options
 _SYN_SENT, _CLOSE = 2, 7
 _MASK: Final = 0xFFFFFFFF
 
+WRITTEN: Final = 2_500  # octets, by one act
 #: What the application does between two segments.
 Act = str
 WRITE, READ, SHUT = "write", "read", "shut"
@@ -250,7 +251,7 @@ def _agree_on_options(row: Row, w: Witness) -> None:
 
 
 def _write(sock: socket.socket) -> None:
-    sock.send(bytes(2_500))
+    sock.send(bytes(WRITTEN))
 
 
 def _read(sock: socket.socket) -> None:

@@ -4,10 +4,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.attack import INTERVAL, OPENING, READ, SHUT, WRITE, Attack, Target, target
+from tests.kernel.attack import (
+    INTERVAL,
+    OPENING,
+    READ,
+    SHUT,
+    WRITE,
+    WRITTEN,
+    Attack,
+    Target,
+    target,
+)
 from tests.kernel.collecting import collecting
 from tests.kernel.hostile import Blocks, Hostile
 from tests.kernel.script import ACK, FIN, PSH, RST, SYN, Wire, stamps
+from tests.kernel.validation import agree
 
 pytestmark = pytest.mark.kernel
 
@@ -103,6 +114,22 @@ def test_what_a_handshake_offers_is_taken_for_what_the_kernel_takes_it(
     """Also where the offer makes no sense."""
     steps: list[Hostile | str] = [WRITE, Hostile(payload=9), WRITE]
     victim.suffer(Attack(is_passive=is_passive, opening=OPENINGS[named], steps=steps))
+
+
+def test_behind_an_extension_header_nothing_is_read(victim: Target) -> None:
+    """The kernel's own counters know the segment, those of its packets do not."""
+    padding = bytes((0, 0, 1, 4, 0, 0, 0, 0))
+    victim.suffer(Attack(family=6, steps=[Hostile(before=(60, padding), payload=100)]))
+    row = victim.collector.database.latest(victim.ended[-1])
+    agree("packet script", row, {"HCThruOctetsReceived": 100, "HCDataOctetsIn": 0, "DataSegsIn": 1})
+
+
+def test_a_reset_leaves_what_was_outstanding_in_the_row(victim: Target) -> None:
+    """The socket forgets it; how much was never acknowledged is worth knowing."""
+    victim.suffer(Attack(steps=[WRITE, Hostile(flags=RST)]))
+    row = victim.collector.database.latest(victim.ended[-1])
+    assert row["close_reason"] == "reset by peer"
+    agree("packet script", row, {"PipeSize": WRITTEN, "CurRetxQueue": WRITTEN})
 
 
 def test_a_hail_of_everything_changes_nothing_for_the_others(victim: Target) -> None:

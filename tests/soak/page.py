@@ -72,7 +72,7 @@ def sections(
             columns=tuple(_COLUMNS),
             rows=[
                 tuple(figure(s) for figure in _COLUMNS.values())
-                for s in samples[:: max(1, len(samples) // _ROWS_MAX)]
+                for s in samples[:: -(-len(samples) // _ROWS_MAX)]
             ],
         ),
     ]

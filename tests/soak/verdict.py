@@ -91,7 +91,7 @@ def verdicts(
         _flat(f"{what}, after {minutes:.0f} minutes", samples, [float(v) for v in values])
         for what, values in (
             ("resident memory of all processes", [sum(s.resident.values()) for s in samples]),
-            ("of that no file's", [sum(s.own.values()) for s in samples]),
+            ("what lies in no file", [sum(s.own.values()) for s in samples]),
             ("descriptors", [s.descriptors for s in samples]),
             ("BPF objects", [sum(s.objects.values()) for s in samples]),
         )

@@ -14,7 +14,7 @@ from cli.times import iso
 from diagnosis.measures import rtt_min_us, rtt_us
 from diagnosis.observed import VARIABLES, Observed, observed
 from diagnosis.triage import Side
-from diagnosis.verdict import Finding, Verdict, judge
+from diagnosis.verdict import CANNOT_TELL, Finding, Verdict, judge
 from diagnosis.words import milliseconds, octets, percent
 from storage.question import Order, Question, Sample
 
@@ -225,7 +225,7 @@ def _told(found: Diagnosed) -> list[str]:
     lines = [
         f"{ends[0]} to {ends[1]}{owner}: {octets(seen.sent)} sent, {octets(seen.received)} received"
         f" in {milliseconds(seen.length_us)}.",
-        f"{verdict.name}: {verdict.sentence}",
+        verdict.sentence if verdict.name == CANNOT_TELL else f"{verdict.name}: {verdict.sentence}",
     ]
     lines += [f"also {each.rule.name}: {each.sentence}" for each in verdict.also]
     if verdict.shares:

@@ -60,6 +60,8 @@ _NAMES: Final = (
 #: All that a diagnosis looks at.
 VARIABLES: Final[tuple[Variable, ...]] = tuple(BY_NAME[name.lower()] for name in _NAMES)
 
+#: Of ends at which nobody looked (docs/schema.md).
+_UNSEEN_ENDS: Final = ("gone", "close not seen")
 _WRAPPED_BITS: Final = 32  # narrower counters do not exist
 
 
@@ -147,6 +149,8 @@ def observed(samples: Sequence[Sample], started_us: int, ended_us: int) -> Obser
     born = opened_us >= started_us
     if base is None or base_us is None or _is_unknown(base):  # found: what was before is unknown
         base, base_us, begin_us, born = first.values, first.as_of_us, first.as_of_us, False
+        if last.connection.get("close_reason") in _UNSEEN_ENDS and last.values == base:
+            ended_us = begin_us  # its last sample is its first one once more
     length_us = max(ended_us - begin_us, 0)
     grown = dict(_growths(base, last.values))
     seen = dict(_spreads(samples, ended_us))

@@ -1,5 +1,7 @@
 """From samples to differences over a period: edges, restarts, and what stood meanwhile."""
 
+from dataclasses import replace
+
 import pytest
 
 from diagnosis.observed import Spread, observed
@@ -44,6 +46,21 @@ def test_one_that_was_found_counts_from_its_first_sample() -> None:
     assert (seen.sent, seen.length_us, seen.born) == (7, 10 * SECOND, False)
     alone = observed([first], at(-100), at(50))
     assert (alone.sent, alone.length_us) == (0, 0)
+
+
+@pytest.mark.parametrize(("reason", "length_us"), [("gone", 0), ("closed", 2 * SECOND)])
+def test_one_that_went_unseen_after_one_look_was_not_idle(reason: str, length_us: int) -> None:
+    """Its last sample only repeats the first; one whose end was seen did nothing indeed."""
+    looks = [
+        replace(sample(t, None, None, HCDataOctetsOut=600), connection=gone(reason))
+        for t in (50, 52)
+    ]
+    assert observed(looks, at(-1), at(52)).length_us == length_us
+
+
+def gone(reason: str) -> dict[str, object]:
+    """The row of a connection that ended like that."""
+    return {"ConnectIndex": 1, "opened_us": START_US, "closed_us": at(52), "close_reason": reason}
 
 
 def test_one_that_was_found_before_birth_was_told_has_unknown_values_for_a_base() -> None:

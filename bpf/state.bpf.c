@@ -227,7 +227,8 @@ struct estats_socket {
 	u8 tcp_state;		/* after the last transition that was seen */
 	u8 has_past;		/* data_octets_in lacks what came before us */
 	u8 counted;		/* is in estats_counters.opened */
-	u8 unused[3];
+	u8 resync;		/* estats_counters.resync when the sweep last looked */
+	u8 unused[2];
 	struct estats_syn syn_out;
 	struct estats_syn syn_in;
 	char comm[16];
@@ -246,6 +247,7 @@ struct estats_counters {
 	u64 opened;		/* connections to be told of, and how many of them were seen to */
 	u64 ended;		/* end: the rest live, or their end reached no hook */
 	u64 sampled_out;	/* connections that were left out to keep to a budget */
+	u64 resync;		/* set by user space, in the row of CPU 0: all is to be sent again */
 };
 
 /* Segments that were sent again: whether as a tail loss probe. Old ones make room. */

@@ -4,6 +4,26 @@
  * look at the sockets that were open before us.
  */
 
+/* Whether the shard's worker was replaced: the new one knows nothing of this socket. Only the
+ * sweep writes resync, and it runs once at a time.
+ */
+static __always_inline bool estats_is_unknown(struct estats_socket *s)
+{
+	u32 first = s->shard;
+	struct estats_counters *c = counters.lookup(&first);
+
+	return c && s->resync != (u8)c->resync;
+}
+
+static __always_inline void estats_made_known(struct estats_socket *s)
+{
+	u32 first = s->shard;
+	struct estats_counters *c = counters.lookup(&first);
+
+	if (c)
+		s->resync = c->resync;
+}
+
 /* An event, or a gauge that moved without one. */
 static __always_inline bool estats_has_news(struct tcp_sock *tp, struct estats_socket *s)
 {
@@ -36,7 +56,7 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (s->life == ESTATS_LIFE_PENDING && estats_is_left_out(s))
 		return 0;
 	estats_decide(tp, s);
-	if (s->life != ESTATS_LIFE_LIVE || !estats_has_news(tp, s))
+	if (s->life != ESTATS_LIFE_LIVE || !(estats_has_news(tp, s) || estats_is_unknown(s)))
 		return 0;
 	if (estats_is_ring_busy(s)) {
 		bpf_seq_write(ctx->meta->seq, &waiting, sizeof(waiting));
@@ -46,6 +66,7 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (s->handshaken)
 		estats_observe(&seen, tp);
 	estats_send(tp, s, &seen, ESTATS_FLAG_SWEPT);
+	estats_made_known(s);	/* a batch that found no room left it dirty */
 	return 0;
 }
 #endif

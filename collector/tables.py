@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpf.catalogue import stored_in
+from bpf.meters import Inherited
 from bpf.record import CONNECTION, Dtype, Flag, new_bit, sample_dtype
 from bpf.variable import REFERRED, Group, Kind, Table, Variable
 from collector.apply import (
@@ -28,6 +29,7 @@ Rows = npt.NDArray[np.intp]
 _CHUNK: Final = 2_048  # batches merged, rows taken at once: few enough to stay in the cache
 _ROWS_MIN: Final = 1_024
 _ROOMY_TAKES: Final = 30  # in a row with three quarters of the room unused: it is given back then
+_SAME_START_US: Final = 100_000  # one start, dated twice
 _FINAL: Final = np.uint32(Flag.FINAL.value)
 _LASTING: Final = np.uint32(~Flag.SWEPT.value & 0xFFFF_FFFF)  # SWEPT is true of one batch only
 
@@ -44,6 +46,8 @@ _ROW: Final[Dtype] = np.dtype(
         ("dirty", "?"),
         ("final", "?"),
         ("leaving", "?"),
+        ("inherited", "?"),  # from a dead worker, and no batch came since
+        ("lost", "u4"),  # of it, before
     ]
 )
 
@@ -58,11 +62,10 @@ class Tables:
     def __init__(
         self, tables: tuple[Table, ...], numbered: Mapping[str, int], shards: int, shard: int
     ) -> None:
-        """An empty shard; ``numbered`` has the last number that is taken already.
+        """An empty shard; ``numbered`` has the last number that was taken before the run.
 
         ConnectIndexes (``connection``) and the rows of the referred groups (by their names) are
-        counted from there, each shard leaving room for the others. Tables that take the place of
-        a dead worker's need numbers beyond all that it gave out.
+        counted from there, each shard leaving room for the others.
         """
         self._layout = catalogue_layout(tables)
         self._sample = sample_dtype(tables)
@@ -98,9 +101,34 @@ class Tables:
             merged = merge(self._layout, self._state, rows, chunk)
             self._rows["applied"][merged.rows] += merged.batches.astype("u4")
             self._rows["dirty"][merged.rows] = True
+            self._count_from_here(merged.rows)
             self._close_finals(merged.rows, wall_offset_ns)
             self._amounts["batches"] += len(chunk)
             self._amounts["ops"] += merged.operands
+
+    def inherit(self, known: Inherited) -> None:
+        """Go on with the connections of this shard that the database has, under their numbers.
+
+        To be called before anything is applied. The id of a socket that connected once is its
+        cookie; another one's row is found when its first batch comes.
+        """
+        for name, numbers in self._numbers.items():
+            numbers.go_beyond(known.numbered[name])
+        ours = self._numbers["connection"].gave(known.connections["connect_index"])
+        told: Batches = raw(known.connections)[ours].view(CONNECTION)
+        told = told[np.unique(told["identity"]["cookie"], return_index=True)[1]]
+        rows = self._allot(told["identity"]["cookie"])
+        for name in ("connect_index", "opened_us", "closed_us"):
+            self._rows[name][rows] = told[name]
+        self._rows["inherited"][rows] = True
+        raw_field(self._state.batch, "identity")[rows] = raw_field(told, "identity")
+        for name in ("flags", "state", "old_state", "error"):
+            self._state.batch["head"][name][rows] = told[name]
+        self._rows["lost"][rows] = self._state.batch["head"]["sent"][rows] = told["lost"]
+        raw(self._connection_taken)[rows] = raw(told)
+        closed = told["closed_us"] != 0
+        self._rows["final"][rows[closed]] = self._rows["leaving"][rows[closed]] = True
+        self._leaving = rows[closed]
 
     def take(self) -> tuple[Batches, Batches]:
         """What changed since the last call: connections, and their samples.
@@ -153,15 +181,41 @@ class Tables:
     def _open(self, batches: Batches, wall_offset_ns: int) -> None:
         """Make a row for each connection of batches whose ids are unknown."""
         ids, first = np.unique(batches["head"]["id"], return_index=True)
+        cookies = batches["identity"]["cookie"][first]
+        opened_us = _utc_us(batches["identity"]["start_ns"][first], wall_offset_ns)
+        new = ~self._claim(ids, cookies, opened_us)
+        rows = self._allot(ids[new])
+        self._rows["connect_index"][rows] = self._numbers["connection"].take(len(rows))
+        self._rows["opened_us"][rows] = opened_us[new]
+
+    def _allot(self, ids: Array) -> Rows:
+        """Free rows, one for each id that is unknown so far."""
         if len(self._spare) < len(ids):
             self._grow(len(self._rows) + len(ids) - len(self._spare))
         rows, self._spare = self._spare[: len(ids)], self._spare[len(ids) :]
         self._index.assign(ids, rows)
         self._rows["id"][rows] = ids
         self._rows["used"][rows] = True
-        self._rows["connect_index"][rows] = self._numbers["connection"].take(len(ids))
-        start_ns = batches["identity"]["start_ns"][first]
-        self._rows["opened_us"][rows] = _utc_us(start_ns, wall_offset_ns)
+        return rows
+
+    def _claim(self, ids: Array, cookies: Array, opened_us: Array) -> Array:
+        """Which of these are inherited: their socket had connected before, so its id is another."""
+        rows = self._index.lookup(cookies)
+        row = self._rows[rows]
+        apart_us = np.abs(row["opened_us"].astype("i8") - opened_us.astype("i8"))
+        ours: Array = (rows >= 0) & row["inherited"] & (apart_us < _SAME_START_US)
+        if ours.any():
+            self._index.forget(cookies[ours])
+            self._index.assign(ids[ours], rows[ours])
+            self._rows["id"][rows[ours]] = ids[ours]
+        return ours
+
+    def _count_from_here(self, rows: Rows) -> None:
+        """At the first batches of an inherited connection: nothing more was lost before them."""
+        rows = rows[self._rows["inherited"][rows]]
+        sent, lost = self._state.batch["head"]["sent"][rows], self._rows["lost"][rows]
+        self._rows["applied"][rows] = sent - np.minimum(sent, lost)
+        self._rows["inherited"][rows] = False
 
     def _grow(self, rows: int) -> None:
         rows = max(rows, 2 * len(self._rows))
@@ -260,7 +314,19 @@ class _Numbers:
 
     def __init__(self, last: int, shards: int, shard: int) -> None:
         """From ``last`` + 1 on, the shard's own place in each round."""
-        self._next, self._step = last + 1 + shard, shards
+        self._first = self._next = last + 1 + shard
+        self._step = shards
+
+    def go_beyond(self, largest: int) -> None:
+        """Leave out all up to a number that somebody gave."""
+        rounds = -(-(largest + 1 - self._first) // self._step)
+        self._next = self._first + max(0, rounds) * self._step
+
+    def gave(self, numbers: Array) -> Array:
+        """Which of these are of this shard and this run."""
+        first, step = np.uint64(self._first), np.uint64(self._step)
+        ours: Array = (numbers >= first) & ((numbers - first) % step == 0)
+        return ours
 
     def take(self, count: int) -> Array:
         """The next ones, as u64."""

@@ -45,6 +45,7 @@ _AMOUNTS: Final = (
     "sampled_out",
     "forgotten_samples",
     "forgotten_connections",
+    "replaced",
 )
 
 

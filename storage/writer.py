@@ -14,8 +14,8 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Final
 
-from bpf.meters import METERS, Run, Snapshot
-from bpf.variable import REFERRED, Group
+from bpf.meters import METERS, Inherited, Run, Snapshot
+from bpf.variable import Group
 from storage.bounds import Bounds
 from storage.cells import (
     CONNECTION_COLUMNS,
@@ -28,18 +28,17 @@ from storage.cells import (
     listener_rows,
 )
 from storage.engine import open_writable
-from storage.errors import storage_errors
+from storage.errors import DatabaseGoneError, storage_errors
 from storage.file import file_bytes
+from storage.inherited import inherited, largest_numbers
 from storage.migrate import upgrade
 from storage.retention import Retention
-from storage.schema import METADATA
 
 #: Bound parameters of one statement: SQLite is fastest with 256 to 1000.
 _PARAMETERS: Final = 500
 _ROWS: Final = 4_096  # made ready together
 _AT_ONCE: Final = 100  # runs of a statement whose values are made ready together
-
-_NUMBERED: Final = ("connection", "endpoint", *(group.value for group in REFERRED))
+_REPLAY: Final = "replay"  # of which several runs may begin at the same moment
 
 
 def _upsert(columns: tuple[str, ...]) -> str:
@@ -61,10 +60,11 @@ class Writer:
     def __init__(self, path: Path, run: Run, bounds: Bounds | None = None) -> None:
         """Open, make or upgrade the database, and begin the run; ``bounds`` says what it keeps.
 
-        Raises StorageError.
+        A run that was begun already, by a writer that died, goes on. Raises StorageError.
         """
         self._path = path.absolute()
         engine = open_writable(self._path)
+        self._place = self._look()
         upgrade(engine)
         with storage_errors(self._path):
             # The wrapper closes the connection when it is collected, so it lives as long.
@@ -74,7 +74,7 @@ class Writer:
             self._database = database
             try:
                 self._run_id = self._begin(run)
-                self.numbered = {name: self._largest(name) for name in _NUMBERED}
+                self.numbered = largest_numbers(database)
                 self._retention = Retention(database, self._path, bounds) if bounds else None
                 self._told = (0, 0)
             except BaseException:
@@ -85,7 +85,8 @@ class Writer:
         """Write all of a snapshot or nothing; returns how many rows, its own not counted.
 
         Raises StorageError. The database is then as it was, and what could not be written may
-        come again, merged with what is newer.
+        come again, merged with what is newer. DatabaseGoneError: the snapshot may be in a file
+        that has no name any more.
         """
         with self._transaction() as database:
             snapshot_id = _insert_one(
@@ -109,6 +110,7 @@ class Writer:
             _insert(database, "listener", listener_rows(snapshot.listeners, snapshot_id))
             for table, values in snapshot.host.items():
                 _insert_one(database, table.value, snapshot_id=snapshot_id, **values)
+        self._check_place()
         if self._retention:
             self._retention.wrote(snapshot, snapshot_id)
         parts = (snapshot.connections, snapshot.endpoints, snapshot.listeners, snapshot.host)
@@ -138,6 +140,11 @@ class Writer:
             "oversize": int(told.oversize),
         }
 
+    def inherited(self) -> Inherited:
+        """What a process in the place of a dead one must know of this run. Raises StorageError."""
+        with storage_errors(self._path):
+            return inherited(self._database, self._run_id)
+
     def database_bytes(self) -> int:
         """What the database takes on disk: the file and its write-ahead log."""
         return file_bytes(self._path)
@@ -165,8 +172,34 @@ class Writer:
                     self._database.execute("ROLLBACK")
                 raise
 
+    def _look(self) -> tuple[int, int] | None:
+        """Which file the path names, None if it names none."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_place(self) -> None:
+        """SQLite goes on in a file that was deleted, and nobody would ever see it again."""
+        place = self._look()
+        if place != self._place:
+            what = "was deleted" if place is None else "is another file now"
+            raise DatabaseGoneError(
+                f"{self._path} {what}: what was collected into the old one is gone with it",
+                "Start anew, and stop the collector before the file is moved or deleted;"
+                " `--keep` and `--max-db-size` keep it small.",
+            )
+
     def _begin(self, run: Run) -> int:
         with self._transaction() as database:
+            begun = database.execute(
+                "SELECT run_id FROM run WHERE started_us = ? AND boot_id = ? AND source != ?"
+                " AND ended_us IS NULL",
+                (run.started_us, run.boot_id, _REPLAY),
+            ).fetchone()
+            if begun:
+                return int(begun[0])
             return _insert_one(
                 database,
                 "run",
@@ -183,12 +216,6 @@ class Writer:
                 filters=run.filters,
                 unavailable=json.dumps(dict(run.unavailable)),
             )
-
-    def _largest(self, table: str) -> int:
-        (key,) = METADATA.tables[table].primary_key
-        statement = f"SELECT max({key.name}) FROM {table}"  # noqa: S608  (names of the schema)
-        (largest,) = self._database.execute(statement).fetchone()
-        return largest or 0
 
 
 def _parts(array: Array) -> list[Array]:

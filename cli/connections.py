@@ -1,16 +1,18 @@
 """estats connections: who talks to whom, for how long, how much, and how well."""
 
 import sys
+from dataclasses import replace
 from typing import Final
 
 from bpf.catalogue import BY_NAME
 from cli import options
 from cli.answers import as_object, closed_by, end_point, keys, owner
 from cli.asking import Asked, asking
-from cli.choice import sort_order
 from cli.growth import Growth
+from cli.live import at_hand, where
 from cli.names import word_for
 from cli.owners import Owners
+from cli.picking import picking
 from cli.render import Cell, Format, Look, say, write
 from cli.times import age
 from storage.question import Period, Sample, Value
@@ -55,40 +57,13 @@ _HEADER: Final = (
 )
 
 
-def connections(  # noqa: PLR0913  (one for each option)
-    *,
-    dport: options.Dport = None,
-    sport: options.Sport = None,
-    daddr: options.Daddr = None,
-    saddr: options.Saddr = None,
-    net: options.Net = None,
-    pid: options.Pid = None,
-    comm: options.Comm = None,
-    state: options.State = None,
-    is_open: options.Open = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    sort: options.Sort = None,
-    limit: options.Limit = None,
-    form: options.As = Format.TABLE,
-    db: options.Db = None,
-) -> None:
+@picking
+def connections(asked: Asked, *, form: options.As = Format.TABLE) -> None:
     """Print connections; HELP says all of it."""
-    wanted = options.wanted(
-        sport=sport,
-        dport=dport,
-        saddr=saddr,
-        daddr=daddr,
-        net=net,
-        pid=pid,
-        comm=comm,
-        state=state,
-        is_open=is_open,
-    )
-    asked = Asked(
-        db=db, since=since, until=until, wanted=wanted, order=sort_order(sort), limit=limit
-    )
-    with asking(asked, _VARIABLES) as (reader, question):
+    with (
+        at_hand(where(asked, may_start=False)) as path,
+        asking(replace(asked, db=path), _VARIABLES) as (reader, question),
+    ):
         samples = reader.latest(_VARIABLES, question)
         look = _look(question.period, Owners(reader.runs()))
         if not write(samples, form, look, sys.stdout):

@@ -133,13 +133,16 @@ def at_hand(place: Place, lasting: str = _LOOK) -> Generator[Path]:
             yield collector.path
 
 
-def where(asked: Asked) -> Place:
-    """What the options name, or what there is. Raises UsageError if they name several."""
+def where(asked: Asked, *, may_start: bool = True) -> Place:
+    """What the options name, or what there is; ``may_start`` a collector where there is nothing.
+
+    Raises UsageError if they name several.
+    """
     if sum((asked.db is not None, asked.live, asked.replay is not None)) > 1:
         raise UsageError("--db, --live and --replay exclude one another", "Name one place to ask.")
     if asked.replay is not None:
         return asked.replay if _is_database(asked.replay) else ("--replay", str(asked.replay))
-    if not asked.live and has_database(asked.db):
+    if not asked.live and (not may_start or has_database(asked.db)):
         return database(asked.db)
     if not asked.live:
         say("there is no database yet: a collector is started for the moment")

@@ -28,7 +28,7 @@ Which = Annotated[
 ]
 Live = Annotated[
     bool,
-    typer.Option("--live", help="Start a collector for the moment [if there is no database]."),
+    typer.Option("--live", help="Start a collector for the moment."),
 ]
 Replay = Annotated[
     Path | None,

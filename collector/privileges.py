@@ -63,7 +63,7 @@ _OF_A_PARENT: Final = frozenset(
 )
 #: From this kernel on the descriptor of a map or a link is enough to use it.
 _DESCRIPTORS_SUFFICE: Final = (5, 19)
-#: A writer that begins reads our own code, whose folder its new user may not be able to enter. The
+#: A writer that begins reads our own code, which may lie where its new user cannot go; and the
 #: supervisor may have to begin another one.
 _OF_A_BEGINNER: Final = frozenset((Capability.DAC_READ_SEARCH,))
 

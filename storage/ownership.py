@@ -6,6 +6,7 @@ of theirs under the name of SQLite's log, another name of a file of ours.
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +64,10 @@ def refuse_open_folder(path: Path) -> None:
 def refuse_unwritable_folder(path: Path, user: str) -> None:
     """Raise DatabaseForbiddenError where this process, which acts as ``user``, may not write."""
     folder = path.absolute().parent
-    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+    with suppress(PermissionError):
+        if not folder.is_dir():
+            return  # which is another error, and told by whoever makes the database
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise DatabaseForbiddenError(
             f"{user} may not write to the folder {folder}, as SQLite must",
             f"install -d -o {user} -m 0750 FOLDER makes one; or name another --user.",

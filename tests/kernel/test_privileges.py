@@ -32,17 +32,12 @@ SOURCES = pytest.mark.parametrize("source", ["bpf", "diag"])
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of root's that anybody may enter; those above it, too, as long as it is there."""
-    folder = tmp_path_factory.mktemp("place")
-    root = Path(tempfile.gettempdir())
-    above = [p for p in folder.parents if p.is_relative_to(root) and p != root]
-    before = {p: stat.S_IMODE(p.stat().st_mode) for p in above}
-    for p in (folder, *above):
-        p.chmod(0o755)
+def place() -> Iterator[Path]:
+    """A folder of root's that anybody may enter, which those of pytest are not."""
+    folder = Path(tempfile.mkdtemp(prefix="estats-test-"))
+    folder.chmod(0o755)
     yield folder
-    for p, mode in before.items():
-        p.chmod(mode)
+    shutil.rmtree(folder)
 
 
 def made(place: Path, name: str, owner: int = 0, mode: int = 0o755) -> Path:

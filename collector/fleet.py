@@ -106,6 +106,7 @@ def _load(settings: Settings, source: Source, watch: Watch) -> Loaded | None:
         filters=settings.filters,
         rtt_threshold_us=settings.rtt_threshold_us,
         adjustable=settings.max_overhead is not None,
+        connections_max=settings.connections_max,
     )
     try:
         loaded = load(request)
@@ -175,6 +176,8 @@ def _start_workers(
             supervisor.listening = KernelListeners(fds) if fds else DiagListeners(settings.filters)
     if settings.record:
         supervisor.recorder = Recorder(settings.record, run)
+    # A connection that closed keeps its row until its end was handed over, and one cut longer.
+    rows_max = 2 * settings.connections_max // run.shards
     for shard in range(run.shards):
 
         def work(orders: Channel, writer: Channel, shard: int = shard) -> None:
@@ -183,7 +186,8 @@ def _start_workers(
                 if loaded:
                     loaded.keep_shard(shard)
                 shard_tables = Tables(sampled, numbered, run.shards, shard)
-                Worker(shard, sources, shard_tables, orders, writer, supervisor.recorder).run()
+                recorder = supervisor.recorder
+                Worker(shard, sources, shard_tables, orders, writer, recorder, rows_max).run()
             except EstatsError as e:
                 writer.send_error(e)
                 signal.pause()  # the supervisor hears of it from the writer, and ends all
@@ -202,7 +206,7 @@ def _sources(
     if recording:
         return [ReplaySource(recording, shard)]
     if loaded is None:
-        return [DiagSource(settings.tables, settings.filters)]
+        return [DiagSource(settings.tables, settings.filters, settings.connections_max)]
     dtype = batch_dtype(settings.tables)
     rings: list[RingSource] = [
         Ring(fd, loaded.ring_bytes, dtype)

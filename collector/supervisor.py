@@ -15,6 +15,7 @@ from bpf.loader import Loaded
 from bpf.meters import LOSSES, Run
 from bpf.variable import Table
 from collector.channel import Array, Channel
+from collector.crowd import Crowd
 from collector.kernel import Counters, census, sweep
 from collector.listeners import Listeners, ListenerSource
 from collector.overhead import Overhead
@@ -147,7 +148,7 @@ class _Living(NamedTuple):
     """The connections alive as of ``began_ns``."""
 
     began_ns: int
-    ids: Array
+    connections: Array  # dtype LIVING
 
 
 @dataclass(slots=True)
@@ -173,6 +174,7 @@ class Supervisor:
     host: dict[Table, Mapping[str, int]] = field(default_factory=dict[Table, Mapping[str, int]])
     _replaying: bool = False
     _counters: Counters | None = None
+    _crowd: Crowd | None = None
     _counted: dict[str, int] = field(default_factory=dict[str, int])
     _sums: dict[str, int] = field(default_factory=dict[str, int])
     _losses: Counter[str] = field(default_factory=Counter[str])
@@ -198,6 +200,7 @@ class Supervisor:
         """Snapshots until a signal or the duration; the reason."""
         if self.loaded is not None:
             self._counters = Counters(self.loaded, len(self.workers))
+            self._crowd = Crowd(self.loaded)
         interval_ns = self.interval_us * 1_000
         started = due = time.monotonic_ns()
         end = None if duration_us is None else started + duration_us * 1_000
@@ -232,9 +235,7 @@ class Supervisor:
         living = None
         began_ns = time.thread_time_ns()
         if self.loaded is not None:
-            if last or time.monotonic_ns() >= self._census_due_ns:
-                living = self._count_living(self.loaded)
-            sweep(self.loaded)
+            living = self._look_around(self.loaded, last=last)
         listening = self.listening.look() if self.listening else None
         own_ns = time.thread_time_ns() - began_ns
         cut = Cut(time.monotonic_ns(), time.time_ns() // 1_000)
@@ -296,7 +297,7 @@ class Supervisor:
             "replayed": self._replaying,
         }
         for channel in self.orders:
-            channel.send(order, {"live": living.ids} if living else {})
+            channel.send(order, {"live": living.connections["id"]} if living else {})
         arrays = self._listeners_changed(cut, listening)
         host = {table.value: dict(values) for table, values in self.host.items()}
         self.host.clear()
@@ -369,24 +370,45 @@ class Supervisor:
             sampled_out=self._counted["sampled_out"],
         )
 
+    def _look_around(self, loaded: Loaded, *, last: bool) -> _Living | None:
+        """Have everybody tell what is new, and the idlest make room for others where it is short.
+
+        Gives the living, if they were counted.
+        """
+        assert self._crowd is not None, "the bound is the programs'"
+        is_short = self._crowd.is_short()
+        living = None
+        if last or is_short or time.monotonic_ns() >= self._census_due_ns:
+            living = self._count_living(loaded)
+        if living and is_short and not last:
+            with self._crowd.making_room(
+                living.connections["active_us"], self._last_cut_ns // 1_000
+            ):
+                sweep(loaded)
+        else:
+            sweep(loaded)
+        return living
+
     def _count_living(self, loaded: Loaded) -> _Living:
         """Before the cut: who lives no more has sent its final batch by then, or never will.
 
         Who neither lives nor was seen to end has ended unseen, with a row or without. Connections
         that come or go during the census make these too few, never too many, until the next one.
         """
-        assert self._counters is not None, "counters are the programs'"
+        assert self._counters is not None and self._crowd is not None, "both are the programs'"
         began_ns = time.monotonic_ns()
         self._census_due_ns = began_ns + _CENSUS_NS
         opened = self._counters.total("opened")
-        ids = census(loaded)
-        self._unseen = max(self._unseen, opened - len(ids) - self._counters.total("ended"))
-        return _Living(began_ns, ids)
+        connections = census(loaded)
+        ended = self._counters.total("ended")
+        self._unseen = max(self._unseen, opened - len(connections) - ended)
+        self._crowd.note_unseen(self._unseen)
+        return _Living(began_ns, connections)
 
     def _counted_since(self) -> dict[str, int]:
         """What the programs counted since the last snapshot."""
         assert self._counters is not None, "counters are the programs'"
-        names = ["lost", "lost_finals", "untracked"]
+        names = ["lost", "lost_finals", "untracked", "evicted"]
         if self.overhead:
             names.append("sampled_out")
         totals = {name: self._counters.total(name) for name in names}

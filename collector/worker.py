@@ -18,7 +18,12 @@ POLL_SECONDS: Final = 0.05
 
 @dataclass(slots=True)
 class Worker:
-    """One shard: its sources (index is the CPU), its tables, and its two channels."""
+    """One shard: its sources (index is the CPU), its tables, and its two channels.
+
+    From one cut to the next it reads no further once its tables have ``rows_max`` rows: what comes
+    then fills the rings, and what finds no room there the programs count. So memory is bounded by
+    this and what the rings hold, however many connections come and go between two cuts.
+    """
 
     shard: int
     sources: Sequence[RingSource]
@@ -26,6 +31,8 @@ class Worker:
     orders: Channel
     writer: Channel
     recorder: Recorder | None
+    rows_max: int
+    _untracked: int = 0
 
     def run(self) -> None:
         """Until the cut that is marked as the last one."""
@@ -40,7 +47,7 @@ class Worker:
             ready = {fd for fd, _ in poll.poll(POLL_SECONDS)}
             if self.orders.fileno() in ready:
                 last = self._cut()
-            elif waking:
+            elif waking and self.tables.rows_used < self.rows_max:
                 offset = time.time_ns() - time.monotonic_ns()
                 self.drain(time.monotonic_ns(), offset, waking)
 
@@ -74,4 +81,6 @@ class Worker:
 
     def _meters(self, cut_ns: int, order: dict[str, Any]) -> dict[str, int]:
         lag_us = 0 if order["replayed"] else (time.monotonic_ns() - cut_ns) // 1_000
-        return {**self.tables.meters(), "lag_us": lag_us}
+        before, self._untracked = self._untracked, sum(s.untracked for s in self.sources)
+        untracked = self._untracked - before
+        return {**self.tables.meters(), "lag_us": lag_us, "untracked": untracked}

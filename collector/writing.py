@@ -115,7 +115,7 @@ def _gather(
         assert part["cut_ns"] == order["cut_ns"], "every shard cuts at the same moment"
         connections.append(arrays["connections"].tobytes())
         samples.append(arrays["samples"].tobytes())
-        for name in ("connections", "batches", "ops", "late"):
+        for name in ("connections", "batches", "ops", "late", "untracked"):
             meters[name] += part["meters"][name]
         meters["lag_us"] = max(meters["lag_us"], part["meters"]["lag_us"])
     return Snapshot(

@@ -37,6 +37,8 @@ class StorageError(EstatsError):
     """The database cannot be used; nothing in it was changed."""
 
     exit_code = 4
+    #: Whether it may pass by itself: what was to be written may be tried again, later.
+    may_pass = False
 
 
 class RecordingError(EstatsError):

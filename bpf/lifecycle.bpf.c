@@ -28,7 +28,7 @@ static __always_inline bool estats_is_left_out(struct estats_socket *s)
 	u32 zero = 0;
 	struct estats_settings *now = settings.lookup(&zero);
 
-	if (s->met)	/* it had its turn where it began */
+	if (s->admission)	/* it had its turn where it began */
 		return false;
 	return now && (u64)estats_hash(s->id) >> (32 - now->sample_bits);
 #else
@@ -69,7 +69,7 @@ static __always_inline u8 estats_admit(struct estats_socket *s)
 	}
 	if (!estats_is_full())
 		return ESTATS_LIFE_LIVE;
-	estats_untracked(s->shard, s->met);
+	estats_untracked(s->shard, s->admission);
 	return ESTATS_LIFE_GONE;
 }
 
@@ -142,7 +142,7 @@ static __always_inline u16 estats_admission(void)
 	u32 zero = 0;
 	struct estats_bound *b = bound.lookup(&zero);
 
-	return b ? b->evictions : 0;
+	return b ? b->evictions % 0xffff + 1 : 1;
 }
 
 static __always_inline void estats_identify(struct sock *sk, struct estats_socket *s, u32 flags,
@@ -154,7 +154,6 @@ static __always_inline void estats_identify(struct sock *sk, struct estats_socke
 	__builtin_memset(s, 0, sizeof(*s));
 	s->generation = generation;
 	/* Cookies made in an interrupt count down from 2^64: xor keeps those apart too. */
-	s->met = met;
 	s->admission = met ? estats_admission() : 0;
 	s->id = cookie ^ (u64)generation << 56 ^ (u64)s->admission << 40;
 	s->shard = estats_hash(cookie) % ESTATS_SHARDS;

@@ -91,13 +91,14 @@ class Loaded:
 
     ``rings[(cpu, shard)]`` are BPF ring buffers of ``ring_bytes``. ``counters`` is an array map of
     a struct estats_counters for each ``cpu * shards + shard`` (``collector.kernel.COUNTERS``), fit
-    for mmap; so is ``bound``, of one struct estats_bound. ``finals`` maps a connection's id to a final batch that found no room. ``links`` hold
-    the programs, of which ``programs`` are those that the kernel runs by itself, at segments and
-    events; ``sweep`` and ``census`` are iterators for ``syscall.iterate``. ``listeners`` is None
-    where their table is masked out; ``settings``, where nothing is adjustable, else an array map
-    of one element: the flush interval in microseconds and how many of the highest bits of a new
-    connection's hash must be 0, each a u32. ``unavailable`` maps a variable to the reason why this
-    kernel has none. ``origin`` says whether the programs were compiled or kept, and what hindered.
+    for mmap; so is ``bound``, of one struct estats_bound. ``finals`` maps a connection's id to a
+    final batch that found no room. ``links`` hold the programs, of which ``programs`` are those
+    that the kernel runs by itself, at segments and events; ``sweep`` and ``census`` are iterators
+    for ``syscall.iterate``. ``listeners`` is None where their table is masked out; ``settings``,
+    where nothing is adjustable, else an array map of one element: the flush interval in
+    microseconds and how many of the highest bits of a new connection's hash must be 0, each a u32.
+    ``unavailable`` maps a variable to the reason why this kernel has none. ``origin`` says whether
+    the programs were compiled or kept, and what hindered.
     """
 
     rings: Mapping[tuple[int, int], int]
@@ -118,8 +119,7 @@ class Loaded:
 
     def close(self) -> None:
         """Let go of everything: the kernel unloads it."""
-        others = (self.counters, self.finals)
-        for fd in (*self._steering, *self.rings.values(), *others):
+        for fd in (*self._steering, *self.rings.values(), self.counters, self.finals):
             os.close(fd)
 
     def keep_shard(self, shard: int) -> None:

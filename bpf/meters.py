@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bpf.record import ENDPOINT, LISTENER_ROW, Dtype, sample_dtype
+from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW, Dtype, sample_dtype
 from bpf.variable import Table
 
 METERS: Final[Mapping[str, str]] = {
@@ -24,7 +24,8 @@ METERS: Final[Mapping[str, str]] = {
     "untracked": "New connections beyond --max-connections, and listeners or connections for which"
     " the kernel had no memory: no row, or only from a later segment on (origin backfill).",
     "late": "Batches of a connection that arrived after its final one.",
-    "merged": "Ticks that passed while an earlier snapshot was still being written.",
+    "merged": "Ticks without a snapshot of their own: an earlier one was still being written, or"
+    " could not be, and came with a later one.",
     "lag_us": "From the cut until all workers had drained up to it, in microseconds.",
     "missed": "Runs of a kernel program that were skipped, for an interrupt had found it running on"
     " that CPU; the next hook makes up for most.",
@@ -36,6 +37,8 @@ METERS: Final[Mapping[str, str]] = {
     "forgotten_samples": "Samples that --keep, --rollup or --max-db-size took out of the database.",
     "forgotten_connections": "Connections that went whole, likewise.",
     "oversize": "1: larger than --max-db-size, though all but the newest was forgotten (a level).",
+    "replaced": "Processes of the collector that died and were replaced. What lived was told again;"
+    " ends that could not be are in lost_finals.",
     "evicted": "Idle connections that made room for others, to keep to --max-connections: their"
     " rows end (close_reason evicted).",
 }
@@ -49,7 +52,9 @@ BOUND_METERS: Final = frozenset({"forgotten_samples", "forgotten_connections", "
 #: Meters that a run may do without.
 OPTIONAL_METERS: Final = BUDGET_METERS | BOUND_METERS
 #: Meters that came after the first schema: NULL in the snapshots of before.
-LATER_METERS: Final = frozenset({"missed", "evicted"}) | OPTIONAL_METERS
+LATER_METERS: Final = frozenset({"missed", "replaced", "evicted"}) | OPTIONAL_METERS
+#: Meters that tell how it stands, not how much came to pass since the snapshot before.
+LEVELS: Final = frozenset({"connections", "flush_interval_us", "sampled", "oversize"})
 
 
 def _none_of(dtype: Dtype) -> Callable[[], npt.NDArray[Any]]:
@@ -76,6 +81,21 @@ class Snapshot:
     endpoints: npt.NDArray[Any] = field(default_factory=_none_of(ENDPOINT))
     listeners: npt.NDArray[Any] = field(default_factory=_none_of(LISTENER_ROW))
     host: Mapping[Table, Mapping[str, int]] = field(default_factory=dict[Table, Mapping[str, int]])
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What the database has of the run, for a process that takes the place of a dead one.
+
+    ``connections`` (dtype ``record.CONNECTION``) are open, or were closed not long ago; of their
+    identity there is what the database has, which is without ``start_ns``, and of their state
+    nothing. ``numbered`` are the largest numbers in use, ``taken_us`` is when the last snapshot
+    was taken, 0 before the first.
+    """
+
+    numbered: Mapping[str, int] = field(default_factory=dict[str, int])
+    connections: npt.NDArray[Any] = field(default_factory=_none_of(CONNECTION))
+    taken_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

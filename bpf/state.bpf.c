@@ -228,8 +228,10 @@ struct estats_socket {
 	u8 tcp_state;		/* after the last transition that was seen */
 	u8 has_past;		/* data_octets_in lacks what came before us */
 	u8 counted;		/* is in estats_counters.opened */
-	u8 met;			/* not where it began: untold of, evicted, or beyond the bound until now */
-	u16 admission;		/* of who was met: its turn, so that no two of its ids are alike */
+	u8 resync;		/* estats_counters.resync when the sweep last looked */
+	u16 admission;		/* 0: told of from its beginning; else which turn, so that no two of
+				 * its ids are alike: it was met later, evicted or beyond the bound
+				 */
 	struct estats_syn syn_out;
 	struct estats_syn syn_in;
 	char comm[16];
@@ -248,6 +250,7 @@ struct estats_counters {
 	u64 opened;		/* connections to be told of, and how many of them were seen to */
 	u64 ended;		/* end: the rest live, or their end reached no hook */
 	u64 sampled_out;	/* connections that were left out to keep to a budget */
+	u64 resync;		/* set by user space, in the row of CPU 0: all is to be sent again */
 	u64 evicted;		/* of those that ended: idle, they made room for others */
 };
 

@@ -4,6 +4,26 @@
  * look at the sockets that were open before us.
  */
 
+/* Whether the shard's worker was replaced: the new one knows nothing of this socket. Only the
+ * sweep writes resync, and it runs once at a time.
+ */
+static __always_inline bool estats_is_unknown(struct estats_socket *s)
+{
+	u32 first = s->shard;
+	struct estats_counters *c = counters.lookup(&first);
+
+	return c && s->resync != (u8)c->resync;
+}
+
+static __always_inline void estats_made_known(struct estats_socket *s)
+{
+	u32 first = s->shard;
+	struct estats_counters *c = counters.lookup(&first);
+
+	if (c)
+		s->resync = c->resync;
+}
+
 /* An event, or a gauge that moved without one. */
 static __always_inline bool estats_has_news(struct tcp_sock *tp, struct estats_socket *s)
 {
@@ -82,7 +102,7 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (s->life != ESTATS_LIFE_LIVE)
 		return 0;
 	is_idle = estats_is_idle(tp, s);
-	if (!is_idle && !estats_has_news(tp, s))
+	if (!is_idle && !estats_has_news(tp, s) && !estats_is_unknown(s))
 		return 0;
 	if (estats_is_ring_busy(s)) {
 		bpf_seq_write(ctx->meta->seq, &waiting, sizeof(waiting));
@@ -95,6 +115,7 @@ int on_sweep(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (is_idle)
 		flags |= ESTATS_FLAG_FINAL | ESTATS_FLAG_EVICTED;
 	is_told = estats_send(tp, s, &seen, flags);
+	estats_made_known(s);	/* a batch that found no room left it dirty */
 	if (is_idle)
 		estats_evict(sk, s, is_told);
 	return 0;

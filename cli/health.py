@@ -38,7 +38,7 @@ Examples:
 
 NOT_WELL: Final = 7
 _RECENT_US: Final = 60_000_000
-_COUNTS: Final = (*LOSSES, "merged", "sampled_out")
+_COUNTS: Final = (*LOSSES, "merged", "replaced", "sampled_out")
 #: With fewer rows of ``sample`` what they take on disk says nothing: most of it is empty pages.
 _SAMPLES_MIN: Final = 10_000
 

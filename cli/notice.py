@@ -63,6 +63,8 @@ def losses(parts: Sequence[RunPart]) -> str:
         found.append(left)
     if missed := sum(part.meters["missed"] for part in parts):
         found.append(f"{_counted(missed, 'run')} of hooks skipped")
+    if replaced := sum(part.meters["replaced"] for part in parts):
+        found.append(f"{_counted(replaced, 'process')} died and replaced")
     return ", ".join(found)
 
 
@@ -115,5 +117,5 @@ def _end_of(part: RunPart, *, is_newest: bool) -> str | None:
 
 
 def _counted(count: int, what: str) -> str:
-    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
+    plural = f"{what}es" if what.endswith(("ch", "s")) else f"{what}s"
     return f"{count} {what if count == 1 else plural}"

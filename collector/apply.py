@@ -126,7 +126,7 @@ def raw_field(array: Array, name: str) -> Array:
 def grown(array: Array, rows: int) -> Array:
     """A copy with zeroed elements added up to ``rows``."""
     larger = np.zeros((rows, *array.shape[1:]), array.dtype)
-    larger[: len(array)] = array
+    raw(larger)[: len(array)] = raw(array)
     return larger
 
 

@@ -52,7 +52,7 @@ class Channel:
             if any(a.nbytes for a in arrays.values()):
                 fds.append(os.memfd_create("estats", os.MFD_CLOEXEC))
                 for array in arrays.values():
-                    _write_all(fds[0], memoryview(array.tobytes()))
+                    _write_all(fds[0], np.ascontiguousarray(array).view("u1").data)
             socket.send_fds(self._socket, [words.encode()], fds)
         except (BrokenPipeError, ConnectionResetError) as e:
             raise CollectorError("a process of the collector is gone") from e
@@ -64,6 +64,25 @@ class Channel:
         """Send what went wrong, in place of a message: the other end's ``receive`` raises it."""
         self.send({"error": (error.message, error.advice, error.exit_code)})
 
+    def send_end(self, end: "Channel") -> None:
+        """Pass on the end of another channel, and let go of it here.
+
+        Raises CollectorError if the other end of this one is gone.
+        """
+        try:
+            socket.send_fds(self._socket, [b"end"], [end.fileno()])
+        except (BrokenPipeError, ConnectionResetError) as e:
+            raise CollectorError("a process of the collector is gone") from e
+        finally:
+            end.close()
+
+    def receive_end(self) -> "Channel":
+        """The end that ``send_end`` passed on; raises CollectorError if there comes none."""
+        _, fds, _, _ = socket.recv_fds(self._socket, 8, 1)
+        if not fds:
+            raise CollectorError("a process of the collector is gone")
+        return Channel(socket.socket(fileno=fds[0]))
+
     def receive(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Wait for one message; its arrays are bytes (u1), to be viewed as what they are.
 
@@ -71,8 +90,8 @@ class Channel:
         """
         try:
             words, fds, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES_MAX, 1)
-        except ConnectionResetError:  # gone with our last message unread
-            words, fds = b"", []
+        except ConnectionResetError:  # gone with our last message unread; its own may be here
+            words, fds, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES_MAX, 1)
         if not words:
             raise CollectorError("a process of the collector is gone")
         message: dict[str, Any] = json.loads(words)

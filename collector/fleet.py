@@ -15,17 +15,18 @@ from bpf.meters import Run
 from bpf.record import batch_dtype
 from bpf.variable import SAMPLED, Table
 from collector.budget import Budget
-from collector.channel import Channel
+from collector.crew import Crew, Place
 from collector.diag import DiagSource
 from collector.diag_listeners import DiagListeners
 from collector.event import Event, Level
+from collector.finals import Finals
 from collector.kernel import Counters, Overflow
 from collector.listeners import KernelListeners, Listeners, control
 from collector.overhead import Overhead
 from collector.recording import Recorder, Recording, ReplaySource
 from collector.ring import Ring, RingSource
 from collector.settings import Settings
-from collector.supervisor import Progress, Stop, Supervisor, Writer
+from collector.supervisor import Progress, Stop, Supervisor
 from collector.tables import Tables
 from collector.tcp_info import unavailable
 from collector.worker import Worker
@@ -64,8 +65,8 @@ def collect(
     recording = Recording(settings.replay) if settings.replay else None
     stop = Stop()
     # Before anything else is loaded: the writer opens storage while the programs are compiled.
-    shards = recording.run.shards if recording else settings.shards
-    supervisor = Supervisor(Writer.start(prepare, shards), settings.interval_us, watch.progress)
+    crew = Crew.start(prepare)
+    supervisor = Supervisor(crew, settings.interval_us, watch.progress, watch.say)
     try:
         supervisor.loaded = None if recording else _load(settings, source, watch)
         if recording:
@@ -164,7 +165,7 @@ def _start_workers(
     supervisor: Supervisor, settings: Settings, run: Run, recording: Recording | None
 ) -> None:
     """One for each shard; what they must not keep open is closed in them."""
-    numbered = supervisor.writer.begin(run)
+    numbered = supervisor.crew.begin(run)
     loaded = supervisor.loaded
     tables = recording.tables if recording else settings.tables
     sampled = tuple(table for table in SAMPLED if table in tables)
@@ -176,23 +177,30 @@ def _start_workers(
             supervisor.listening = KernelListeners(fds) if fds else DiagListeners(settings.filters)
     if settings.record:
         supervisor.recorder = Recorder(settings.record, run)
-    # A connection that closed keeps its row until its end was handed over, and one cut longer.
-    rows_max = 2 * settings.connections_max // run.shards
-    for shard in range(run.shards):
+    finals = None
+    if loaded and not settings.record:
+        finals = [Finals(batch_dtype(settings.tables)) for _ in range(run.shards)]
 
-        def work(orders: Channel, writer: Channel, shard: int = shard) -> None:
-            try:
-                sources = _sources(settings, loaded, recording, shard, run.shards)
-                if loaded:
-                    loaded.keep_shard(shard)
-                shard_tables = Tables(sampled, numbered, run.shards, shard)
-                recorder = supervisor.recorder
-                Worker(shard, sources, shard_tables, orders, writer, recorder, rows_max).run()
-            except EstatsError as e:
-                writer.send_error(e)
-                signal.pause()  # the supervisor hears of it from the writer, and ends all
+    def work(shard: int, place: Place) -> None:
+        try:
+            sources = _sources(settings, loaded, recording, shard, run.shards)
+            if loaded:
+                loaded.keep_shard(shard)
+            shard_tables = Tables(sampled, numbered, run.shards, shard)
+            worker = Worker(shard, sources, shard_tables, place.orders, place.writer)
+            worker.recorder = supervisor.recorder
+            # Who closed keeps its row until its end was handed over, and one cut longer.
+            worker.rows_max = 2 * settings.connections_max // run.shards
+            worker.finals = finals[shard] if finals else None
+            if place.inherited:
+                shard_tables.inherit(place.inherited)
+                worker.inherit(place.handed_ns)
+            worker.run()
+        except EstatsError as e:
+            place.writer.send_error(e)
+            signal.pause()  # the supervisor hears of it from the writer, and ends all
 
-        supervisor.add_worker(shard, work)
+    supervisor.crew.add_workers(run.shards, work)
 
 
 def _sources(

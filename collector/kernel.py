@@ -25,6 +25,7 @@ COUNTERS: Final = np.dtype(
             "opened",
             "ended",
             "sampled_out",
+            "resync",
             "evicted",
         )
     ]
@@ -37,13 +38,16 @@ _READ_BYTES: Final = 32 << 10  # of an iterator, at once
 
 
 class Counters:
-    """The programs' own counters, mapped: one row for each CPU and shard, never reset."""
+    """The programs' own counters, mapped: one row for each CPU and shard, never reset.
+
+    ``resync`` alone is ours to write: see ``resync``.
+    """
 
     def __init__(self, loaded: Loaded, shards: int) -> None:
         """Map the counters of ``loaded``."""
         rows = loaded.cpus * shards
         size = -(-rows * COUNTERS.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-        mapped = mmap.mmap(loaded.counters, size, mmap.MAP_SHARED, mmap.PROT_READ)
+        mapped = mmap.mmap(loaded.counters, size, mmap.MAP_SHARED)
         self._rows = np.frombuffer(mapped, COUNTERS, rows).reshape(loaded.cpus, shards)
         self._programs = loaded.programs
 
@@ -51,6 +55,10 @@ class Counters:
         """The sum of one counter over all CPUs, of one shard or of all."""
         rows = self._rows if shard is None else self._rows[:, shard]
         return int(rows[name].sum())
+
+    def resync(self, shard: int) -> None:
+        """Have the next sweep send every connection of a shard, whether it has news or not."""
+        self._rows["resync"][0, shard] += np.uint64(1)
 
     def missed(self) -> int:
         """How often the kernel skipped one of the programs."""

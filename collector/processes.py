@@ -11,6 +11,9 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
+# Of glibc's malloc. Left alone it learns to keep what the largest snapshot needed, for ever.
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
 _FAILED: Final = 70
 
 
@@ -53,6 +56,7 @@ def spawn(name: str, work: Callable[[], None]) -> Child:
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         libc.prctl(_PR_SET_NAME, f"estats-{name}".encode()[:15], 0, 0, 0)
         if os.getppid() == parent:  # it may have died before the call
+            _give_memory_back(libc)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -63,3 +67,13 @@ def spawn(name: str, work: Callable[[], None]) -> Child:
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+def _give_memory_back(libc: ct.CDLL) -> None:
+    """Have arrays of a large snapshot's size returned to the kernel; smaller ones are used again.
+
+    Other C libraries than glibc have no such setting, and no need of it.
+    """
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 4 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 8 << 20)

@@ -1,29 +1,28 @@
 """The supervisor: starts the processes, sets the cuts, counts what was lost, stops in order."""
 
-import os
 import select
 import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from bpf.errors import CollectorError
 from bpf.loader import Loaded
-from bpf.meters import LOSSES, Run
+from bpf.meters import LOSSES
 from bpf.variable import Table
-from collector.channel import Array, Channel
+from collector.channel import Array
+from collector.crew import Crew, WriterDiedError
 from collector.crowd import Crowd
+from collector.event import Event, Level
 from collector.kernel import Counters, census, sweep
 from collector.listeners import Listeners, ListenerSource
 from collector.overhead import Overhead
-from collector.processes import Child, spawn
+from collector.processes import Child
 from collector.recording import Cut, Recorder, Recording
-from collector.writing import Prepare, run_writer
 
-_STOP_SECONDS: Final = 30.0  # for a child to end by itself once it was told to
 _CENSUS_NS: Final = 10_000_000_000  # until an end that no hook saw is looked for
 
 
@@ -103,52 +102,23 @@ class Stop:
         self.reason = signal.Signals(number).name
 
 
-@dataclass(slots=True)
-class Writer:
-    """The writer process as the supervisor sees it: prepared while the programs are loaded."""
-
-    child: Child
-    channel: Channel
-    parts: list[Channel]  # the workers' ends of their channels to it
-
-    @classmethod
-    def start(cls, prepare: Prepare, shards: int) -> "Writer":
-        """Fork it; it opens storage at once and then waits for the run."""
-        ours, theirs = Channel.pair()
-        pairs = [Channel.pair() for _ in range(shards)]
-        inner, parts = [a for a, _ in pairs], [b for _, b in pairs]
-
-        def work() -> None:
-            for end in (ours, *parts):
-                end.close()
-            run_writer(prepare, theirs, inner)
-
-        child = spawn("writer", work)
-        for end in (theirs, *inner):
-            end.close()
-        return cls(child, ours, parts)
-
-    def answer(self) -> dict[str, Any]:
-        """Its next message; raises the error that it or a worker met."""
-        try:
-            message, _ = self.channel.receive()
-        except CollectorError:
-            raise CollectorError("the writer process died") from None
-        return message
-
-    def begin(self, run: Run) -> dict[str, int]:
-        """Begin the run; the last number in use of each table that is numbered by us."""
-        self.answer()  # prepared
-        self.channel.send(asdict(run))
-        numbered: dict[str, int] = self.answer()["numbered"]
-        return numbered
-
-
 class _Living(NamedTuple):
     """The connections alive as of ``began_ns``."""
 
     began_ns: int
     connections: Array  # dtype LIVING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Order:
+    """What the workers and the writer are told of one cut; again, if the writer dies over it."""
+
+    cut: Cut
+    last: bool
+    living: _Living | None
+    to_worker: Mapping[str, Any]
+    to_writer: Mapping[str, Any]
+    listeners: dict[str, Array]
 
 
 @dataclass(slots=True)
@@ -161,11 +131,10 @@ class Supervisor:
     next snapshot takes along.
     """
 
-    writer: Writer
+    crew: Crew
     interval_us: int
     watch: Callable[[Progress], None]
-    workers: list[Child] = field(default_factory=list[Child])
-    orders: list[Channel] = field(default_factory=list[Channel])
+    say: Callable[[Event], None] = lambda _: None
     loaded: Loaded | None = None
     recorder: Recorder | None = None
     listening: ListenerSource | None = None
@@ -179,27 +148,18 @@ class Supervisor:
     _sums: dict[str, int] = field(default_factory=dict[str, int])
     _losses: Counter[str] = field(default_factory=Counter[str])
     _last_cut_ns: int = field(default_factory=time.monotonic_ns)
+    _handed_ns: int = 0  # the last cut of which the writer has all parts
+    _written_ns: int = 0  # the last cut whose snapshot is in the database
+    _unwritten: list[_Order] = field(default_factory=list[_Order])
+    _held: int = 0  # snapshots that wait for the database
+    _replaced: int = 0  # processes, since the last cut
     _census_due_ns: int = 0
     _unseen: int = 0  # ends that reached no program, as far as they are known
-
-    def add_worker(self, shard: int, run: Callable[[Channel, Channel], None]) -> None:
-        """Fork a worker; ``run`` gets its channel of orders and its channel to the writer."""
-        ours, theirs = Channel.pair()
-        part = self.writer.parts[shard]
-
-        def work() -> None:
-            ours.close()
-            run(theirs, part)
-
-        self.workers.append(spawn(f"worker-{shard}", work))
-        self.orders.append(ours)
-        theirs.close()
-        part.close()
 
     def collect(self, stop: Stop, duration_us: int | None) -> str:
         """Snapshots until a signal or the duration; the reason."""
         if self.loaded is not None:
-            self._counters = Counters(self.loaded, len(self.workers))
+            self._counters = Counters(self.loaded, len(self.crew.workers))
             self._crowd = Crowd(self.loaded)
         interval_ns = self.interval_us * 1_000
         started = due = time.monotonic_ns()
@@ -253,28 +213,15 @@ class Supervisor:
 
     def finish(self, reason: str) -> None:
         """After the last snapshot: let the workers and the writer end."""
-        self.writer.channel.send({"reason": reason})
-        self.writer.answer()
-        for child in (*self.workers, self.writer.child):
-            if not select.select([child], [], [], _STOP_SECONDS)[0]:
-                child.kill()
-            child.wait()
-        self._close()
+        self.crew.finish(reason)
+        self._end_recording()
 
     def abandon(self) -> None:
-        """After an error: the workers first, so that the writer can end the run by itself."""
-        for child in self.workers:
-            child.kill()
-            child.wait()
-        self._close()
-        if not select.select([self.writer.child], [], [], _STOP_SECONDS)[0]:
-            self.writer.child.kill()
-        self.writer.child.wait()
+        """After an error: end them."""
+        self.crew.abandon()
+        self._end_recording()
 
-    def _close(self) -> None:
-        """Our ends of all channels, and the recording."""
-        for channel in (self.writer.channel, *self.writer.parts, *self.orders):
-            channel.close()
+    def _end_recording(self) -> None:
         if self.recorder:
             self.recorder.close()
             self.recorder = None
@@ -291,20 +238,97 @@ class Supervisor:
         interval_us = max(0, (cut.cut_ns - self._last_cut_ns) // 1_000)
         self._last_cut_ns = cut.cut_ns
         place = {"cut_ns": cut.cut_ns, "taken_us": cut.taken_us, "last": last}
-        order = {
-            **place,
-            "census_ns": living.began_ns if living else 0,
-            "replayed": self._replaying,
-        }
-        for channel in self.orders:
-            channel.send(order, {"live": living.connections["id"]} if living else {})
+        census_ns = living.began_ns if living else 0
         arrays = self._listeners_changed(cut, listening)
         host = {table.value: dict(values) for table, values in self.host.items()}
         self.host.clear()
-        self.writer.channel.send(
-            {**place, "interval_us": interval_us, "meters": dict(meters), "host": host}, arrays
+        meters = {"replaced": self._replaced, **meters}
+        self._replaced = 0
+        order = _Order(
+            cut,
+            last,
+            living,
+            {**place, "census_ns": census_ns, "replayed": self._replaying},
+            {**place, "interval_us": interval_us, "meters": meters, "host": host},
+            arrays,
         )
-        self._report(self._await_writer(), interval_us)
+        self._unwritten.append(order)
+        try:
+            self._carry_out(order, until_ns=cut.cut_ns)
+        except WriterDiedError:
+            self._replace_writer()
+
+    def _carry_out(self, order: _Order, *, until_ns: int) -> None:
+        """One snapshot; a worker that dies meanwhile is replaced. Raises WriterDiedError."""
+        for shard in range(len(self.crew.orders)):
+            self._tell(shard, order, until_ns)
+        self.crew.write(dict(order.to_writer), order.listeners)
+        while "absent" in (answer := self.crew.answer()):
+            shard = int(answer["absent"])
+            self._replace_worker(shard)
+            self._sweep()
+            self._tell(shard, order, time.monotonic_ns())
+        self.crew.proven()
+        self._handed_ns = order.cut.cut_ns
+        if answer["trouble"] is None:
+            self._written_ns = order.cut.cut_ns
+            del self._unwritten[: self._unwritten.index(order) + 1]
+        self._report(answer, order.to_writer["interval_us"])
+
+    def _tell(self, shard: int, order: _Order, until_ns: int) -> None:
+        """What a worker applies is stamped up to the cut, or, of a new one, up to now."""
+        live = {"live": order.living.connections["id"]} if order.living else {}
+        moments = {"until_ns": until_ns, "written_ns": self._written_ns}
+        self.crew.tell(shard, {**order.to_worker, **moments}, live)
+
+    def _replace_worker(self, shard: int) -> None:
+        """Its connections are told again by the next sweep. Raises WriterDiedError."""
+        name = self.crew.workers[shard].name
+        self._check_replaceable(name)
+        self.crew.replace_worker(shard, self._handed_ns)
+        self._begin_anew(name, [shard])
+
+    def _replace_writer(self) -> None:
+        """And all workers; then what it had not written is written once more."""
+        while True:
+            self._check_replaceable(self.crew.writer.name)
+            try:
+                self.crew.replace_writer(self._cut_at)
+                self._begin_anew(self.crew.writer.name, range(len(self.crew.workers)))
+                self._sweep()
+                for order in list(self._unwritten):
+                    self._carry_out(order, until_ns=time.monotonic_ns())
+            except WriterDiedError:
+                continue
+            return
+
+    def _cut_at(self, taken_us: int) -> int:
+        """The cut of the last snapshot that is written, and no need to write it again."""
+        for place, order in enumerate(self._unwritten):
+            if order.cut.taken_us == taken_us:
+                self._written_ns = order.cut.cut_ns
+                del self._unwritten[: place + 1]
+                break
+        self._handed_ns = self._written_ns
+        return self._written_ns
+
+    def _check_replaceable(self, name: str) -> None:
+        """A poll and a recording have a memory of their own, which dies with their worker."""
+        if self.loaded is None or self.recorder:
+            raise CollectorError(f"the process {name} died")
+
+    def _begin_anew(self, name: str, shards: Sequence[int]) -> None:
+        assert self._counters is not None, "who is replaced reads what programs send"
+        for shard in shards:
+            self._counters.resync(shard)
+        self._replaced += 1
+        self._census_due_ns = 0
+        sentence = f"the process {name} died and was replaced; what it had not stored is told again"
+        self.say(Event(sentence, Level.WARNING, {"process": name}))
+
+    def _sweep(self) -> None:
+        assert self.loaded is not None, "who is replaced reads what programs send"
+        sweep(self.loaded)
 
     def _listeners_changed(self, cut: Cut, listening: Array | None) -> dict[str, Array]:
         """What the writer is told of listeners, and of their table in ``host``."""
@@ -315,30 +339,16 @@ class Supervisor:
             self.host[Table.SCALAR] = {"ListenerTableLastChange": changes.last_change_us}
         return {"endpoints": changes.endpoints, "rows": changes.rows}
 
-    def _await_writer(self) -> dict[str, Any]:
-        """The writer's answer, unless a process dies first."""
-        watched: list[Channel | Child] = [self.writer.channel, self.writer.child, *self.workers]
-        ready, _, _ = select.select(watched, [], [])
-        if self.writer.channel not in ready:
-            # A worker that has just been told to end may go before the writer answers.
-            died = [c for c in self.workers if c in ready and not self._ended_well(c)]
-            if died:
-                raise CollectorError(f"the process {died[0].name} died")
-        return self.writer.answer()
-
-    @staticmethod
-    def _ended_well(child: Child) -> bool:
-        found = os.waitid(os.P_PIDFD, child.fd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-        return found is not None and found.si_code == os.CLD_EXITED and found.si_status == 0
-
     def _report(self, answer: dict[str, Any], interval_us: int) -> None:
         meters: dict[str, int] = answer["meters"]
+        is_held = int(answer["trouble"] is not None)
+        self._tell_of_trouble(answer["trouble"])
         add = {
             "ops": meters["ops"],
             "batches": meters["batches"],
-            "merged": meters["merged"],
+            "merged": meters["merged"] + is_held,
             "rows": answer["rows"],
-            "snapshots": 1,
+            "snapshots": 1 - is_held,
             "forgotten_samples": meters.get("forgotten_samples", 0),
             "forgotten_connections": meters.get("forgotten_connections", 0),
         }
@@ -360,6 +370,16 @@ class Supervisor:
                 **self._sums,
             )
         )
+
+    def _tell_of_trouble(self, trouble: str | None) -> None:
+        """As it begins, and as it ends."""
+        if trouble and not self._held:
+            sentence = f"{trouble}; going on: the next snapshot that can be written has it all"
+            self.say(Event(sentence, Level.WARNING, {"trouble": trouble}))
+        elif self._held and not trouble:
+            sentence = f"the database is written again: {self._held} snapshots came with this one"
+            self.say(Event(sentence, facts={"held": self._held}))
+        self._held = self._held + 1 if trouble else 0
 
     def _spent(self, meters: Mapping[str, int], interval_us: int) -> Spent:
         share = meters["bpf_ns"] / (interval_us * 1_000) if "bpf_ns" in meters else None
@@ -427,12 +447,17 @@ class Supervisor:
 
     def _sleep(self, stop: Stop, until_ns: int) -> None:
         """Until a time, a signal, or the death of a child."""
-        seconds = max(0.0, (until_ns - time.monotonic_ns()) / 1e9)
-        if stop.reason is not None:
-            return
-        children = (*self.workers, self.writer.child)
-        watched: list[Stop | Child] = [stop, *children]
-        ready, _, _ = select.select(watched, [], [], seconds)
-        died = [child.name for child in children if child in ready]
-        if died:
-            raise CollectorError(f"the process {died[0]} died")
+        while stop.reason is None:
+            seconds = max(0.0, (until_ns - time.monotonic_ns()) / 1e9)
+            watched: list[Stop | Child] = [stop, *self.crew.workers, self.crew.writer]
+            ready, _, _ = select.select(watched, [], [], seconds)
+            dead = [child for child in ready if isinstance(child, Child)]
+            if not dead:
+                return
+            try:
+                if self.crew.writer in dead:
+                    self.crew.answer()  # an error that it met by itself, if that is why
+                else:
+                    self._replace_worker(self.crew.workers.index(dead[0]))
+            except WriterDiedError:
+                self._replace_writer()

@@ -1,12 +1,13 @@
 """The state of one shard's connections, and what of it has changed since it was last handed on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from bpf.catalogue import stored_in
+from bpf.meters import Inherited
 from bpf.record import CONNECTION, Dtype, Flag, new_bit, sample_dtype
 from bpf.variable import REFERRED, Group, Kind, Table, Variable
 from collector.apply import (
@@ -25,9 +26,10 @@ from collector.ring import Batches
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.intp]
 
-_CHUNK: Final = 4_096  # batches merged at once: few enough to stay in the cache
+_CHUNK: Final = 2_048  # batches merged, rows taken at once: few enough to stay in the cache
 _ROWS_MIN: Final = 1_024
 _ROOMY_TAKES: Final = 30  # in a row with three quarters of the room unused: it is given back then
+_SAME_START_US: Final = 100_000  # one start, dated twice
 _FINAL: Final = np.uint32(Flag.FINAL.value)
 _LASTING: Final = np.uint32(~Flag.SWEPT.value & 0xFFFF_FFFF)  # SWEPT is true of one batch only
 
@@ -44,6 +46,8 @@ _ROW: Final[Dtype] = np.dtype(
         ("dirty", "?"),
         ("final", "?"),
         ("leaving", "?"),
+        ("inherited", "?"),  # from a dead worker, and no batch came since
+        ("lost", "u4"),  # of it, before
     ]
 )
 
@@ -58,11 +62,10 @@ class Tables:
     def __init__(
         self, tables: tuple[Table, ...], numbered: Mapping[str, int], shards: int, shard: int
     ) -> None:
-        """An empty shard; ``numbered`` has the last number that is taken already.
+        """An empty shard; ``numbered`` has the last number that was taken before the run.
 
         ConnectIndexes (``connection``) and the rows of the referred groups (by their names) are
-        counted from there, each shard leaving room for the others. Tables that take the place of
-        a dead worker's need numbers beyond all that it gave out.
+        counted from there, each shard leaving room for the others.
         """
         self._layout = catalogue_layout(tables)
         self._sample = sample_dtype(tables)
@@ -91,15 +94,41 @@ class Tables:
             chunk = batches[start : start + _CHUNK]
             rows = self._index.lookup(chunk["head"]["id"])
             if (rows < 0).any():
-                self._open(chunk[rows < 0], wall_offset_ns)
+                unknown = raw(chunk)[rows < 0].view(self._layout.dtype)
+                self._open(unknown, wall_offset_ns)
                 rows = self._index.lookup(chunk["head"]["id"])
             self._amounts["late"] += int(np.count_nonzero(self._rows["leaving"][rows]))
             merged = merge(self._layout, self._state, rows, chunk)
             self._rows["applied"][merged.rows] += merged.batches.astype("u4")
             self._rows["dirty"][merged.rows] = True
+            self._count_from_here(merged.rows)
             self._close_finals(merged.rows, wall_offset_ns)
             self._amounts["batches"] += len(chunk)
             self._amounts["ops"] += merged.operands
+
+    def inherit(self, known: Inherited) -> None:
+        """Go on with the connections of this shard that the database has, under their numbers.
+
+        To be called before anything is applied. The id of a socket that connected once is its
+        cookie; another one's row is found when its first batch comes.
+        """
+        for name, numbers in self._numbers.items():
+            numbers.go_beyond(known.numbered[name])
+        ours = self._numbers["connection"].gave(known.connections["connect_index"])
+        told: Batches = raw(known.connections)[ours].view(CONNECTION)
+        told = told[np.unique(told["identity"]["cookie"], return_index=True)[1]]
+        rows = self._allot(told["identity"]["cookie"])
+        for name in ("connect_index", "opened_us", "closed_us"):
+            self._rows[name][rows] = told[name]
+        self._rows["inherited"][rows] = True
+        raw_field(self._state.batch, "identity")[rows] = raw_field(told, "identity")
+        for name in ("flags", "state", "old_state", "error"):
+            self._state.batch["head"][name][rows] = told[name]
+        self._rows["lost"][rows] = self._state.batch["head"]["sent"][rows] = told["lost"]
+        raw(self._connection_taken)[rows] = raw(told)
+        closed = told["closed_us"] != 0
+        self._rows["final"][rows[closed]] = self._rows["leaving"][rows[closed]] = True
+        self._leaving = rows[closed]
 
     def take(self) -> tuple[Batches, Batches]:
         """What changed since the last call: connections, and their samples.
@@ -110,15 +139,18 @@ class Tables:
         """
         changed = np.flatnonzero(self._rows["dirty"])
         self._rows["dirty"][changed] = False
-        newest = raw(self._state.batch)[changed].view(self._layout.dtype)
-        blank_unknown(self._layout, newest)
-        connections = self._take_connections(changed, newest)
-        samples = self._take_samples(changed, newest)
+        connections, samples = [np.zeros(0, CONNECTION)], [np.zeros(0, self._sample)]
+        for start in range(0, len(changed), _CHUNK):
+            rows = changed[start : start + _CHUNK]
+            newest = raw(self._state.batch)[rows].view(self._layout.dtype)
+            blank_unknown(self._layout, newest)
+            connections.append(self._take_connections(rows, newest))
+            samples.append(self._take_samples(rows, newest))
         self._free(self._leaving)
         self._leaving = changed[self._rows["closed_us"][changed] != 0]
         self._rows["leaving"][self._leaving] = True
         self._give_room_back()
-        return connections, samples
+        return _joined(connections), _joined(samples)
 
     def close_missing(self, live_ids: Array, before_ns: int, now_us: int) -> int:
         """Close connections whose final batch was lost, or that the kernel hid: how many.
@@ -154,15 +186,41 @@ class Tables:
     def _open(self, batches: Batches, wall_offset_ns: int) -> None:
         """Make a row for each connection of batches whose ids are unknown."""
         ids, first = np.unique(batches["head"]["id"], return_index=True)
+        cookies = batches["identity"]["cookie"][first]
+        opened_us = _utc_us(batches["identity"]["start_ns"][first], wall_offset_ns)
+        new = ~self._claim(ids, cookies, opened_us)
+        rows = self._allot(ids[new])
+        self._rows["connect_index"][rows] = self._numbers["connection"].take(len(rows))
+        self._rows["opened_us"][rows] = opened_us[new]
+
+    def _allot(self, ids: Array) -> Rows:
+        """Free rows, one for each id that is unknown so far."""
         if len(self._spare) < len(ids):
             self._grow(len(self._rows) + len(ids) - len(self._spare))
         rows, self._spare = self._spare[: len(ids)], self._spare[len(ids) :]
         self._index.assign(ids, rows)
         self._rows["id"][rows] = ids
         self._rows["used"][rows] = True
-        self._rows["connect_index"][rows] = self._numbers["connection"].take(len(ids))
-        start_ns = batches["identity"]["start_ns"][first]
-        self._rows["opened_us"][rows] = _utc_us(start_ns, wall_offset_ns)
+        return rows
+
+    def _claim(self, ids: Array, cookies: Array, opened_us: Array) -> Array:
+        """Which of these are inherited: their socket had connected before, so its id is another."""
+        rows = self._index.lookup(cookies)
+        row = self._rows[rows]
+        apart_us = np.abs(row["opened_us"].astype("i8") - opened_us.astype("i8"))
+        ours: Array = (rows >= 0) & row["inherited"] & (apart_us < _SAME_START_US)
+        if ours.any():
+            self._index.forget(cookies[ours])
+            self._index.assign(ids[ours], rows[ours])
+            self._rows["id"][rows[ours]] = ids[ours]
+        return ours
+
+    def _count_from_here(self, rows: Rows) -> None:
+        """At the first batches of an inherited connection: nothing more was lost before them."""
+        rows = rows[self._rows["inherited"][rows]]
+        sent, lost = self._state.batch["head"]["sent"][rows], self._rows["lost"][rows]
+        self._rows["applied"][rows] = sent - np.minimum(sent, lost)
+        self._rows["inherited"][rows] = False
 
     def _grow(self, rows: int) -> None:
         rows = max(rows, 2 * len(self._rows))
@@ -203,7 +261,7 @@ class Tables:
 
     def _take_connections(self, rows: Rows, newest: Batches) -> Batches:
         """The connections among these rows that changed, remembered as handed over."""
-        head, row = newest["head"], self._rows[rows]
+        head, row = newest["head"], raw(self._rows)[rows].view(_ROW)
         made = np.zeros(len(rows), CONNECTION)
         made["connect_index"] = row["connect_index"]
         raw_field(made, "identity")[:] = raw_field(newest, "identity")
@@ -261,13 +319,31 @@ class _Numbers:
 
     def __init__(self, last: int, shards: int, shard: int) -> None:
         """From ``last`` + 1 on, the shard's own place in each round."""
-        self._next, self._step = last + 1 + shard, shards
+        self._first = self._next = last + 1 + shard
+        self._step = shards
+
+    def go_beyond(self, largest: int) -> None:
+        """Leave out all up to a number that somebody gave."""
+        rounds = -(-(largest + 1 - self._first) // self._step)
+        self._next = self._first + max(0, rounds) * self._step
+
+    def gave(self, numbers: Array) -> Array:
+        """Which of these are of this shard and this run."""
+        first, step = np.uint64(self._first), np.uint64(self._step)
+        ours: Array = (numbers >= first) & ((numbers - first) % step == 0)
+        return ours
 
     def take(self, count: int) -> Array:
         """The next ones, as u64."""
         numbers: Array = self._next + np.arange(count, dtype="u8") * np.uint64(self._step)
         self._next += count * self._step
         return numbers
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """One array of them all; as plain bytes, for numpy moves structures by the field."""
+    together: Array = np.concatenate([raw(part) for part in parts]).view(parts[0].dtype)
+    return together
 
 
 def _as_bytes(words: Array) -> Array:

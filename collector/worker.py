@@ -1,12 +1,15 @@
 """A worker process: owns one shard, drains its rings, hands over what changed at each cut."""
 
 import select
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bpf.errors import CollectorError
 from collector.channel import Channel
+from collector.finals import Finals
 from collector.recording import Recorder
 from collector.ring import RingSource
 from collector.tables import Tables
@@ -20,6 +23,8 @@ POLL_SECONDS: Final = 0.05
 class Worker:
     """One shard: its sources (index is the CPU), its tables, and its two channels.
 
+    ``finals`` is None where nobody takes the place of a worker that died.
+
     From one cut to the next it reads no further once its tables have ``rows_max`` rows: what comes
     then fills the rings, and what finds no room there the programs count. So memory is bounded by
     this and what the rings hold, however many connections come and go between two cuts.
@@ -30,12 +35,20 @@ class Worker:
     tables: Tables
     orders: Channel
     writer: Channel
-    recorder: Recorder | None
-    rows_max: int
+    recorder: Recorder | None = None
+    finals: Finals | None = None
+    rows_max: int = sys.maxsize
+    _lost_finals: int = 0
     _untracked: int = 0
 
+    def inherit(self, handed_ns: int) -> None:
+        """Begin with what a dead worker had read of this shard and not handed over."""
+        assert self.finals, "whose places are taken keep their finals"
+        batches, self._lost_finals = self.finals.left_by_the_dead(handed_ns)
+        self.tables.apply(batches, time.time_ns() - time.monotonic_ns())
+
     def run(self) -> None:
-        """Until the cut that is marked as the last one."""
+        """Until the cut that is marked as the last one, or nobody is there to order one."""
         poll = select.epoll()
         poll.register(self.orders.fileno(), select.EPOLLIN)
         waking = [s for s in self.sources if s.fileno() is not None]
@@ -60,15 +73,22 @@ class Worker:
                 if len(batches):
                     if self.recorder:
                         self.recorder.batches(self.shard, cpu, batches)
+                    if self.finals:
+                        self.finals.keep(batches)
                     self.tables.apply(batches, wall_offset_ns)
                 more = source.more
                 source.release()
 
     def _cut(self) -> bool:
         """Take the order for one cut and carry it out; whether it was the last."""
-        order, arrays = self.orders.receive()
+        try:
+            order, arrays = self.orders.receive()
+        except CollectorError:
+            return True
         cut_ns, taken_us = int(order["cut_ns"]), int(order["taken_us"])
-        self.drain(cut_ns, taken_us * 1_000 - cut_ns, self.sources)
+        if self.finals:
+            self.finals.written(int(order["written_ns"]))
+        self.drain(int(order["until_ns"]), taken_us * 1_000 - cut_ns, self.sources)
         if order["census_ns"]:
             live = arrays["live"].view("u8")
             self.tables.close_missing(live, int(order["census_ns"]), taken_us)
@@ -77,10 +97,14 @@ class Worker:
             {"cut_ns": cut_ns, "shard": self.shard, "meters": self._meters(cut_ns, order)},
             {"connections": connections, "samples": samples},
         )
+        if self.finals:
+            self.finals.handed_over(cut_ns)
         return bool(order["last"])
 
     def _meters(self, cut_ns: int, order: dict[str, Any]) -> dict[str, int]:
         lag_us = 0 if order["replayed"] else (time.monotonic_ns() - cut_ns) // 1_000
+        lost, self._lost_finals = self._lost_finals, 0
         before, self._untracked = self._untracked, sum(s.untracked for s in self.sources)
         untracked = self._untracked - before
-        return {**self.tables.meters(), "lag_us": lag_us, "untracked": untracked}
+        own = {"lag_us": lag_us, "lost_finals": lost, "untracked": untracked}
+        return {**self.tables.meters(), **own}

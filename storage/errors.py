@@ -8,6 +8,8 @@ StorageError
 ├── DatabaseForbiddenError     permissions, or a read-only file system
 ├── DatabaseLockedError        another collector, or a busy process, holds it
 ├── DatabaseFullError          no room for what was to be written
+├── DatabaseDeviceError        the disk failed to read or to write
+├── DatabaseGoneError          deleted, or replaced by another file, while it was written
 ├── DatabaseDamagedError       SQLite finds its pages inconsistent
 ├── SchemaTooNewError          made by a newer estats
 └── SchemaTooOldError          made by an older estats, not upgraded yet
@@ -45,9 +47,23 @@ class DatabaseForbiddenError(StorageError):
 class DatabaseLockedError(StorageError):
     """Another collector, or a process that is busy with it, holds the database."""
 
+    may_pass = True
+
 
 class DatabaseFullError(StorageError):
     """There is no room for what was to be written."""
+
+    may_pass = True
+
+
+class DatabaseDeviceError(StorageError):
+    """The disk, or what is taken for one, failed to read or to write."""
+
+    may_pass = True
+
+
+class DatabaseGoneError(StorageError):
+    """The file was deleted, or another one is in its place, while it was written."""
 
 
 class DatabaseDamagedError(StorageError):
@@ -73,6 +89,11 @@ _SQLITE = {
         DatabaseFullError,
         "cannot grow: the disk is full",
         "Free some space; what is in the database stays valid.",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        DatabaseDeviceError,
+        "cannot be read or written: the disk reports an error",
+        "See `dmesg` for what the disk says, and `estats db check` for the database.",
     ),
     sqlite3.SQLITE_BUSY: (
         DatabaseLockedError,

@@ -46,6 +46,7 @@ _AMOUNTS: Final = (
     "evicted",
     "forgotten_samples",
     "forgotten_connections",
+    "replaced",
 )
 
 

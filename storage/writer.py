@@ -10,16 +10,17 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Final
 
-from bpf.meters import METERS, Run, Snapshot
-from bpf.variable import REFERRED, Group
+from bpf.meters import METERS, Inherited, Run, Snapshot
+from bpf.variable import Group
 from storage.bounds import Bounds
 from storage.cells import (
     CONNECTION_COLUMNS,
     ENDPOINT_COLUMNS,
+    Array,
     Rows,
     connection_rows,
     endpoint_rows,
@@ -27,17 +28,17 @@ from storage.cells import (
     listener_rows,
 )
 from storage.engine import open_writable
-from storage.errors import storage_errors
+from storage.errors import DatabaseGoneError, storage_errors
 from storage.file import file_bytes
+from storage.inherited import inherited, largest_numbers
 from storage.migrate import upgrade
 from storage.retention import Retention
-from storage.schema import METADATA
 
 #: Bound parameters of one statement: SQLite is fastest with 256 to 1000.
 _PARAMETERS: Final = 500
+_ROWS: Final = 4_096  # made ready together
 _AT_ONCE: Final = 100  # runs of a statement whose values are made ready together
-
-_NUMBERED: Final = ("connection", "endpoint", *(group.value for group in REFERRED))
+_REPLAY: Final = "replay"  # of which several runs may begin at the same moment
 
 
 def _upsert(columns: tuple[str, ...]) -> str:
@@ -59,10 +60,11 @@ class Writer:
     def __init__(self, path: Path, run: Run, bounds: Bounds | None = None) -> None:
         """Open, make or upgrade the database, and begin the run; ``bounds`` says what it keeps.
 
-        Raises StorageError.
+        A run that was begun already, by a writer that died, goes on. Raises StorageError.
         """
         self._path = path.absolute()
         engine = open_writable(self._path)
+        self._place = self._look()
         upgrade(engine)
         with storage_errors(self._path):
             # The wrapper closes the connection when it is collected, so it lives as long.
@@ -72,7 +74,7 @@ class Writer:
             self._database = database
             try:
                 self._run_id = self._begin(run)
-                self.numbered = {name: self._largest(name) for name in _NUMBERED}
+                self.numbered = largest_numbers(database)
                 self._retention = Retention(database, self._path, bounds) if bounds else None
                 self._told = (0, 0)
             except BaseException:
@@ -83,7 +85,8 @@ class Writer:
         """Write all of a snapshot or nothing; returns how many rows, its own not counted.
 
         Raises StorageError. The database is then as it was, and what could not be written may
-        come again, merged with what is newer.
+        come again, merged with what is newer. DatabaseGoneError: the snapshot may be in a file
+        that has no name any more.
         """
         with self._transaction() as database:
             snapshot_id = _insert_one(
@@ -94,18 +97,20 @@ class Writer:
                 interval_us=snapshot.interval_us,
                 **{name: snapshot.meters.get(name) for name in METERS},
             )
-            connections = connection_rows(snapshot.connections, self._run_id)
-            _insert(database, "connection", connections, _UPSERT_CONNECTION)
+            for connections in _parts(snapshot.connections):
+                rows = connection_rows(connections, self._run_id)
+                _insert(database, "connection", rows, _UPSERT_CONNECTION)
             endpoints = endpoint_rows(snapshot.endpoints, self._run_id)
             _insert(database, "endpoint", endpoints, _UPSERT_ENDPOINT)
             written = 0
-            for group in Group:
-                rows = group_rows(group, snapshot.samples, snapshot_id)
+            for group, samples in product(Group, _parts(snapshot.samples)):
+                rows = group_rows(group, samples, snapshot_id)
                 _insert(database, group.value, rows)
                 written += len(rows.cells)
             _insert(database, "listener", listener_rows(snapshot.listeners, snapshot_id))
             for table, values in snapshot.host.items():
                 _insert_one(database, table.value, snapshot_id=snapshot_id, **values)
+        self._check_place()
         if self._retention:
             self._retention.wrote(snapshot, snapshot_id)
         parts = (snapshot.connections, snapshot.endpoints, snapshot.listeners, snapshot.host)
@@ -135,6 +140,11 @@ class Writer:
             "oversize": int(told.oversize),
         }
 
+    def inherited(self) -> Inherited:
+        """What a process in the place of a dead one must know of this run. Raises StorageError."""
+        with storage_errors(self._path):
+            return inherited(self._database, self._run_id)
+
     def database_bytes(self) -> int:
         """What the database takes on disk: the file and its write-ahead log."""
         return file_bytes(self._path)
@@ -162,8 +172,34 @@ class Writer:
                     self._database.execute("ROLLBACK")
                 raise
 
+    def _look(self) -> tuple[int, int] | None:
+        """Which file the path names, None if it names none."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_place(self) -> None:
+        """SQLite goes on in a file that was deleted, and nobody would ever see it again."""
+        place = self._look()
+        if place != self._place:
+            what = "was deleted" if place is None else "is another file now"
+            raise DatabaseGoneError(
+                f"{self._path} {what}: what was collected into the old one is gone with it",
+                "Start anew, and stop the collector before the file is moved or deleted;"
+                " `--keep` and `--max-db-size` keep it small.",
+            )
+
     def _begin(self, run: Run) -> int:
         with self._transaction() as database:
+            begun = database.execute(
+                "SELECT run_id FROM run WHERE started_us = ? AND boot_id = ? AND source != ?"
+                " AND ended_us IS NULL",
+                (run.started_us, run.boot_id, _REPLAY),
+            ).fetchone()
+            if begun:
+                return int(begun[0])
             return _insert_one(
                 database,
                 "run",
@@ -181,11 +217,10 @@ class Writer:
                 unavailable=json.dumps(dict(run.unavailable)),
             )
 
-    def _largest(self, table: str) -> int:
-        (key,) = METADATA.tables[table].primary_key
-        statement = f"SELECT max({key.name}) FROM {table}"  # noqa: S608  (names of the schema)
-        (largest,) = self._database.execute(statement).fetchone()
-        return largest or 0
+
+def _parts(array: Array) -> list[Array]:
+    """Views of so many rows: what is made of all of them at once would be the writer's size."""
+    return [array[start : start + _ROWS] for start in range(0, len(array), _ROWS)]
 
 
 def _insert_one(database: sqlite3.Connection, table: str, **values: int | str | None) -> int:

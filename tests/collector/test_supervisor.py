@@ -18,6 +18,7 @@ from bpf.record import Flag, batch_dtype, known_bit
 from bpf.variable import Table
 from collector import supervisor
 from collector.channel import Channel
+from collector.crew import Crew
 from collector.fleet import Source
 from collector.kernel import LIVING
 from collector.processes import Child
@@ -309,11 +310,11 @@ class Programs:
         monkeypatch.setattr(supervisor, "census", lambda _: self._living())
         (channel, self._writer), (orders, self._worker) = Channel.pair(), Channel.pair()
         self._ended = os.eventfd(0)
+        child = Child("writer", 0, self._ended)
         self.supervisor = supervisor.Supervisor(
-            supervisor.Writer(Child("writer", 0, self._ended), channel, []),
+            Crew(cast("Any", None), child, channel, orders=[orders]),
             interval_us=1_000,
             watch=self.progress.append,
-            orders=[orders],
             loaded=cast("Any", "programs"),
         )
         self.supervisor._counters = self.supervisor._crowd = cast("Any", self)
@@ -348,7 +349,7 @@ class Programs:
     def meters(self, *, last: bool = False, **counts: int) -> dict[str, int]:
         """With these counts: what a snapshot tells the writer."""
         self.counts |= counts
-        self._writer.send({"meters": self.answer, "rows": 0, "bytes": 0})
+        self._writer.send({"meters": self.answer, "rows": 0, "bytes": 0, "trouble": None})
         self.supervisor.snapshot(merged=0, last=last)
         meters: dict[str, int] = self._writer.receive()[0]["meters"]
         return meters

@@ -97,6 +97,8 @@ class Bench:
         self.orders.send(
             {
                 "cut_ns": cut_ns,
+                "until_ns": cut_ns,
+                "written_ns": 0,
                 "taken_us": 1_000 + cut_ns // 1_000,
                 "last": last,
                 "census_ns": 0 if live is None else cut_ns,
@@ -126,7 +128,8 @@ def bench() -> Iterator[MakeBench]:
         sources: Sequence[RingSource], recorder: Recorder | None = None, rows_max: int = 1_000
     ) -> Bench:
         tables = Tables(TABLES, NUMBERED, RUN.shards, SHARD)
-        worker = Worker(SHARD, sources, tables, theirs, ours, recorder, rows_max)
+        worker = Worker(SHARD, sources, tables, theirs, ours)
+        worker.recorder, worker.rows_max = recorder, rows_max
         return Bench(worker, orders, writer)
 
     yield make
@@ -268,7 +271,7 @@ def test_everything_that_is_applied_is_recorded_before(bench: MakeBench, tmp_pat
 def test_a_live_cut_tells_how_far_behind_it_was(bench: MakeBench) -> None:
     """A replayed one has no lag: its moment is long gone."""
     made = bench([])
-    at = {"cut_ns": 0, "taken_us": 1, "last": False, "census_ns": 0}
+    at = {"cut_ns": 0, "until_ns": 0, "written_ns": 0, "taken_us": 1, "last": False, "census_ns": 0}
     made.orders.send({**at, "replayed": False})
     made.order(1, last=True)
     before_us = time.monotonic_ns() // 1_000

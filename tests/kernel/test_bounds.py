@@ -1,4 +1,4 @@
-"""``--max-connections``: who is tracked, who makes room, who comes back, and that all are counted."""
+"""``--max-connections``: who is tracked, who makes room, who comes back; and all are counted."""
 
 import os
 import resource
@@ -123,7 +123,7 @@ def test_the_programs_track_no_more_than_they_may(hall: Hall) -> None:
         for end in first[0]:
             end.close()
         exchange(beyond[7])
-        living = set(census(loaded)["id"].tolist())
+        living = {id_ % (1 << 40) for id_ in census(loaded)["id"].tolist()}  # of cookies
 
         assert living == set(cookies(first[1:])) | set(cookies([beyond[7]]))
         assert counters.total("untracked") == 2 * MOST
@@ -181,8 +181,13 @@ def test_a_thousand_connections_take_no_more_than_the_bound(hall: Hall, tmp_path
     assert f" {total(base, 'evicted')} evicted to keep to --max-connections, " in words
 
 
+def evicted(base: Database) -> set[int]:
+    """The cookies of those that made room."""
+    return {row["cookie"] for row in rows(base, "close_reason = 'evicted'")}
+
+
 def test_the_oldest_idle_make_room_and_the_busy_stay(hall: Hall, tmp_path: Path) -> None:
-    """An evicted connection that moves again has a row of its own, with all that it ever sent."""
+    """However early the busy were opened, they have their last values, to the octet."""
     with collecting(tmp_path, *hall.options) as collector:
         base = collector.database
         busy, groups = hall.open(5), [hall.open(8) for _ in range(10)]
@@ -206,13 +211,31 @@ def test_the_oldest_idle_make_room_and_the_busy_stay(hall: Hall, tmp_path: Path)
 
         until("an eviction", made_room)
         base.catch_up()
-        gone = {row["cookie"] for row in rows(base, "close_reason = 'evicted'")}
+        gone = evicted(base)
+        whose, kept = cookies(busy), cookies([*busy, *newest])
         there = [len(gone & set(cookies(group))) for group in groups]
-        assert sum(there) == len(gone) == total(base, "evicted")
-        assert there == sorted(there, reverse=True), "the oldest group first"
-        assert sum(0 < count < 16 for count in there) <= 1, "and whole before the next"
+        hall.close()
+        base.catch_up()
+    assert sum(there) == len(gone) == total(base, "evicted")
+    assert there == sorted(there, reverse=True), "the oldest group first"
+    assert sum(0 < count < 16 for count in there) <= 1, "and whole before the next"
+    agree_with_the_bound(base, 2 * (5 + 80 + 15))
+    ended = [base.latest(one) for one in kept]
+    assert {row["close_reason"] for row in ended} == {"closed"}
+    for row in ended[: len(whose)]:
+        assert max(row["HCDataOctetsOut"], row["HCDataOctetsIn"]) == spoken * OCTETS
 
-        again = next(ends for ends in groups[0] if set(cookies([ends])) <= gone)
+
+def test_who_was_evicted_comes_back_with_all_that_it_ever_sent(hall: Hall, tmp_path: Path) -> None:
+    """In a row of its own; the first one keeps what was known when it made room."""
+    with collecting(tmp_path, *hall.options) as collector:
+        base = collector.database
+        old = hall.open(80)
+        base.catch_up()
+        hall.open(18)
+        until("an eviction", lambda: evicted(base))
+        gone = evicted(base)
+        again = next(ends for ends in old if set(cookies([ends])) <= gone)
         whose = cookies([again])
         exchange(again)
         until("it comes back", lambda: len(rows(base, "origin = 'backfill'")) == 2)
@@ -224,23 +247,15 @@ def test_the_oldest_idle_make_room_and_the_busy_stay(hall: Hall, tmp_path: Path)
             cwd=HOME,
             env=os.environ,
         )
-        assert f"{len(gone)} idle connections evicted to keep to --max-connections" in shown.stderr
-        everybody = cookies([*busy, *newest, *(ends for group in groups for ends in group)])
-        kept = cookies([*busy, *newest])
+        count = total(base, "evicted")
         hall.close()
         base.catch_up()
-    agree_with_the_bound(base, len(everybody))
-    for row in (base.one("SELECT * FROM latest WHERE cookie = ?", one) for one in kept):
-        assert row["close_reason"] == "closed"
-    for one in kept[: 2 * len(busy)]:
-        row = base.latest(one)
-        octets = max(row["HCDataOctetsOut"], row["HCDataOctetsIn"])
-        assert octets == spoken * OCTETS
-    for one in whose:
+    assert f"{count} idle connections evicted to keep to --max-connections" in shown.stderr
+    agree_with_the_bound(base, 2 * (80 + 18))
+    for one, is_client in zip(whose, (True, False), strict=True):
         first, second = base.ask("SELECT * FROM latest WHERE cookie = ? ORDER BY opened_us", one)
         assert (first["origin"] != "backfill", first["close_reason"]) == (True, "evicted")
         assert (second["origin"], second["close_reason"]) == ("backfill", "closed")
-        for row, octets, fin in ((first, 2 * OCTETS, 0), (second, 3 * OCTETS, 1)):
-            is_client = one == whose[0]
+        for row, octets, fin in ((first, OCTETS, 0), (second, 2 * OCTETS, 1)):
             told = row["HCDataOctetsOut"] if is_client else row["HCThruOctetsReceived"] - fin
             assert told == octets

@@ -67,7 +67,7 @@ def test_the_page_has_the_numbers_of_the_code(what: str, numbers: list[int]) -> 
 
 def test_the_page_has_the_default_of_the_bound_on_connections() -> None:
     """And the smallest that is taken."""
-    most, least = f"{settings.CONNECTIONS_MAX:,}", settings.CONNECTIONS_MAX_MIN
+    most, least = f"{loader.CONNECTIONS_MAX:,}", settings.CONNECTIONS_MAX_MIN
     assert f"**`--max-connections N`**, {most} unless said otherwise and at least {least}" in PAGE
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -306,6 +307,8 @@ class Programs:
         self.progress: list[Progress] = []
         self.alive: list[int] = []
         self.unseen = 0
+        self.short = False
+        self.made_room: list[tuple[list[int], int]] = []
         monkeypatch.setattr(supervisor, "sweep", lambda _: 0)
         monkeypatch.setattr(supervisor, "census", lambda _: self._living())
         (channel, self._writer), (orders, self._worker) = Channel.pair(), Channel.pair()
@@ -329,8 +332,14 @@ class Programs:
         return 0
 
     def is_short(self) -> bool:
-        """There are places enough."""
-        return False
+        """Whether there are few places."""
+        return self.short
+
+    @contextmanager
+    def making_room(self, active_us: npt.NDArray[Any], cut_us: int) -> Iterator[None]:
+        """Who may be evicted by the sweep in this block."""
+        self.made_room.append((active_us.tolist(), cut_us))
+        yield
 
     def note_unseen(self, ends: int) -> None:
         """What the programs are told of ends that they did not see."""
@@ -399,6 +408,21 @@ def test_who_comes_and_goes_during_a_census_is_not_taken_for_gone(programs: Prog
     assert programs.snapshot(last=True, opened=10, ended=9)[1] == 0
     programs.alive = []
     assert programs.snapshot(last=True, opened=10, ended=9)[1] == 1
+
+
+def test_room_is_made_where_places_are_short(programs: Programs) -> None:
+    """Of those who were idle since the last cut; not at the end, when nobody comes any more."""
+    programs.alive = [7, 9]
+    programs.snapshot()
+    assert programs.made_room == []
+
+    programs.short = True
+    cut_us = programs.supervisor._last_cut_ns // 1_000
+    assert programs.snapshot() == ([7, 9], 0)
+    assert programs.made_room == [([0, 0], cut_us)]
+    assert programs.meters(evicted=5)["evicted"] == 5
+    assert programs.meters(evicted=7, last=True)["evicted"] == 2
+    assert len(programs.made_room) == 2
 
 
 class Keeper:

@@ -12,6 +12,7 @@ import typer
 
 from bpf.errors import EstatsError, UsageError
 from bpf.filters import Filters, parse_net
+from bpf.loader import CONNECTIONS_MAX
 from bpf.meters import Run
 from bpf.variable import HISTORIES, Table
 from cli.bounds import Keep, Rollups, Size, bounds
@@ -48,6 +49,7 @@ Examples:
   estats collect --dport 443 --net 10.0.0.0/8 --duration 10m
   estats collect --tables perf,path --interval 5s
   estats collect --max-overhead 2%
+  estats collect --max-connections 50000
   estats collect --keep 30d --rollup 1m:2d --max-db-size 10GB
   estats collect --to - --format csv        to stdout, and nowhere else
   estats collect --source diag              without root: fewer variables
@@ -106,6 +108,15 @@ Overhead = Annotated[
         help="Of one CPU, for the kernel programs: 2% or 0.02. Above it busy connections send less"
         " often; then some new connections are left out, and counted [no limit].",
         show_default=False,
+    ),
+]
+Most = Annotated[
+    int,
+    typer.Option(
+        "--max-connections",
+        metavar="N",
+        help="Track so many at a time. Before there are more, those that were idle longest make"
+        " room: their rows end, and they are counted as evicted.",
     ),
 ]
 Port = Annotated[
@@ -186,6 +197,7 @@ def collect(  # noqa: PLR0913  (one for each option)
     group: Group = None,
     rtt_threshold: Threshold = "100ms",
     max_overhead: Overhead = None,
+    max_connections: Most = CONNECTIONS_MAX,
     keep: Keep = None,
     rollup: Rollups = None,
     max_db_size: Size = None,
@@ -207,6 +219,7 @@ def collect(  # noqa: PLR0913  (one for each option)
             duration_us=None if duration is None else _length(duration, "--duration"),
             rtt_threshold_us=_length(rtt_threshold, "--rtt-threshold"),
             max_overhead=None if max_overhead is None else _share_of_cpu(max_overhead),
+            connections_max=max_connections,
             filters=_filters((port, sport, dport), net, pid, comm),
             record=record,
             replay=replay,

@@ -56,6 +56,8 @@ def losses(parts: Sequence[RunPart]) -> str:
         found.append(f"{counted(lost['lost_finals'], 'final batch')} lost")
     if lost["untracked"]:
         found.append(f"{counted(lost['untracked'], 'connection')} not tracked")
+    if evicted := sum(part.meters["evicted"] for part in parts):
+        found.append(f"{counted(evicted, 'idle connection')} evicted to keep to --max-connections")
     if left_out := sum(part.meters["sampled_out"] for part in parts):
         left = f"{counted(left_out, 'new connection')} left out to keep to --max-overhead"
         found.append(left)

@@ -130,6 +130,7 @@ def _load(settings: Settings, source: Source, watch: Watch) -> Loaded | None:
         filters=settings.filters,
         rtt_threshold_us=settings.rtt_threshold_us,
         adjustable=settings.max_overhead is not None,
+        connections_max=settings.connections_max,
     )
     try:
         loaded = load(request)
@@ -218,6 +219,8 @@ def _start_workers(
             shard_tables = Tables(sampled, numbered, run.shards, shard)
             worker = Worker(shard, sources, shard_tables, place.orders, place.writer)
             worker.recorder = supervisor.recorder
+            # Who closed keeps its row until its end was handed over, and one cut longer.
+            worker.rows_max = 2 * settings.connections_max // run.shards
             worker.finals = finals[shard] if finals else None
             if place.inherited:
                 shard_tables.inherit(place.inherited)
@@ -241,7 +244,7 @@ def _sources(
     if recording:
         return [ReplaySource(recording, shard)]
     if loaded is None:
-        return [DiagSource(settings.tables, settings.filters)]
+        return [DiagSource(settings.tables, settings.filters, settings.connections_max)]
     dtype = batch_dtype(settings.tables)
     rings: list[RingSource] = [
         Ring(fd, loaded.ring_bytes, dtype)

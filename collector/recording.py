@@ -226,6 +226,8 @@ class Recording:
 class ReplaySource:
     """A RingSource: one shard of a recording, a chunk at each read."""
 
+    untracked = 0
+
     def __init__(self, recording: Recording, shard: int) -> None:
         """From the recording's beginning; to be read with its cuts in order."""
         self._recording = recording

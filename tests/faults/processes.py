@@ -77,6 +77,7 @@ def _loader(stage: Stage) -> int | None:
 
 def kill_loader(stage: Stage, rounds: int) -> None:
     """While it loads: the collector ends with a sentence, and the next one begins as ever."""
+    stage.load.begin()
     for _ in range(rounds):
         collector = stage.begin()
         loader = _loader(stage)
@@ -137,6 +138,7 @@ def stop_supervisor(stage: Stage, rounds: int) -> None:
 
 def stop_loader(stage: Stage, rounds: int) -> None:
     """The start takes so much longer."""
+    stage.load.begin()
     for _ in range(rounds):
         collector = stage.begin()
         loader = _loader(stage)

@@ -68,6 +68,7 @@ def test_all_is_good_only_if_all_is() -> None:
         (replace(GOOD, rows=13), [], []),
         (replace(GOOD, compared=0), [], []),
         (replace(GOOD, wrong=["SegsOut"]), [], []),
+        (replace(GOOD, replaced=1), [], []),
         (replace(GOOD, asked=0), [], []),
         (replace(GOOD, refused=["query 4"]), [], []),
         (GOOD, ["process 7"], []),

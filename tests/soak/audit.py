@@ -72,6 +72,7 @@ class Audit:
                 self.sums[name] += row[name] or 0
             for name in self.levels:
                 self.levels[name] = row[name] or 0
+        self.account.replaced = self.sums["replaced"]
         self.account.counted = self.sums["lost_finals"] + self.sums["untracked"]
 
     def _read_ends(self, base: sqlite3.Connection) -> None:

@@ -44,6 +44,7 @@ class Account:
     compared: int = 0
     wrong: list[str] = field(default_factory=list)
     uncompared: int = 0  # their end was not seen, which was counted
+    replaced: int = 0  # processes of the collector that died
     asked: int = 0
     refused: list[str] = field(default_factory=list)
 
@@ -119,6 +120,8 @@ def verdicts(
             bool(account.asked) and not account.refused,
         )
     )
+    died = account.replaced
+    found.append(Verdict("processes of the collector that died", f"{died}", not died))
     found.append(Verdict("faults in the database", "; ".join(faults) or "none", not faults))
     found.append(Verdict("left behind", "; ".join(left) or "nothing", not left))
     return found

@@ -49,7 +49,7 @@ TAKING: Final = [(command, option) for command, options in _commands() for optio
 @pytest.fixture(scope="module")
 def story(story: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy: who collects holds the lock of a database as long as its process lives."""
-    return shutil.copy(story, tmp_path_factory.mktemp("words"))
+    return Path(shutil.copy(story, tmp_path_factory.mktemp("words")))
 
 
 def _digest(path: Path) -> str:

@@ -47,12 +47,16 @@ def _collector(options: Sequence[str], database: Path | None) -> Generator[Runni
 
 
 def snapshots(database: Path, process: Running) -> int:
-    """How many snapshots a running collector has written; raises BenchError if it died."""
+    """How many snapshots a running collector has written, those that it forgot since included.
+
+    Raises BenchError if it died.
+    """
     if not process.is_alive():
         raise BenchError("the collector ended by itself: try it with `make run`")
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as base:
-            return int(base.execute("SELECT count(*) FROM snapshot").fetchone()[0])
+            sql = "SELECT coalesce(max(snapshot_id), 0) FROM snapshot"
+            return int(base.execute(sql).fetchone()[0])
     except sqlite3.OperationalError:
         return 0  # it is just being made
 

@@ -11,7 +11,38 @@ from typing import Any, Final
 
 from bench.processes import Running, output
 
-_OBJECT: Final = re.compile(r"^(map|prog)_id:\s*(\d+)$", re.MULTILINE)
+_OBJECT: Final = re.compile(r"^(map|prog|link)_id:\s*(\d+)$", re.MULTILINE)
+_ROLLUP: Final = re.compile(r"^(\w+):\s*(\d+) kB$", re.MULTILINE)
+
+#: A kind of BPF object, as bpftool calls it, and the object's number.
+Object = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Octets of one process: resident, its share of what is resident, and of that no file's.
+
+    The share of a page is less when others map it, too: it changes as *they* come and go. What
+    lies in no file is the process's own, or its family's.
+    """
+
+    resident: int
+    share: int
+    own: int
+
+
+def memory(pid: int) -> Memory:
+    """Of a process, as of now. Raises ProcessLookupError or FileNotFoundError if it has ended."""
+    said = dict(_ROLLUP.findall(Path(f"/proc/{pid}/smaps_rollup").read_text()))
+    octets = {name: int(kilobytes) * 1024 for name, kilobytes in said.items()}
+    own = octets["Pss_Anon"] + octets["Pss_Shmem"]
+    return Memory(resident=octets["Rss"], share=octets["Pss"], own=own)
+
+
+def kind_of(pid: int) -> str:
+    """What a process of a collector does, by its name."""
+    name = Path(f"/proc/{pid}/comm").read_text()
+    return "writer" if "writer" in name else "workers" if "worker" in name else "supervisor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +70,7 @@ def footprint(process: Running) -> Footprint:
     """Of a collector, as of now."""
     sizes = {"supervisor": 0, "writer": 0, "workers": 0}
     for pid in process.pids():
-        name = Path(f"/proc/{pid}/comm").read_text()
-        kind = "writer" if "writer" in name else "workers" if "worker" in name else "supervisor"
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        (kilobytes,) = re.findall(r"^Pss:\s*(\d+) kB$", rollup, re.MULTILINE)
-        sizes[kind] += int(kilobytes) * 1024
+        sizes[kind_of(pid)] += memory(pid).share
     held = list(_descriptors(process))
     return Footprint(**sizes, maps=_maps("\n".join(held)), descriptors=len(held))
 
@@ -54,6 +81,13 @@ def database_octets(database: Path) -> int:
         (pages,) = base.execute("PRAGMA page_count").fetchone()
         (octets,) = base.execute("PRAGMA page_size").fetchone()
         return int(pages) * int(octets)
+
+
+def objects(process: Running) -> set[Object]:
+    """The BPF objects that its processes hold by descriptor."""
+    return {
+        (kind, int(number)) for kind, number in _OBJECT.findall("\n".join(_descriptors(process)))
+    }
 
 
 def _descriptors(process: Running) -> Generator[str]:

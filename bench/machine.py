@@ -34,7 +34,10 @@ def commit() -> str:
     try:
         head = output(["git", "rev-parse", "--short=10", "HEAD"]).strip()
         status = ["git", "status", "--porcelain", "--untracked-files=no", "--", "."]
-        changed = output([*status, ":!docs/benchmarks.md", ":!docs/benchmarks.json"])
+        pages = [
+            f":!docs/{name}.{kind}" for name in ("benchmarks", "soak") for kind in ("md", "json")
+        ]
+        changed = output([*status, *pages])
     except (BenchError, FileNotFoundError):
         return "no checkout"
     return f"{head} with changes" if changed else head

@@ -58,8 +58,8 @@ class Running:
         found = [_stat(Path("/proc", str(pid))) for pid in self.pids()]
         return sum(int(word) for words in found if words for word in words[11:15]) / _TICKS
 
-    def stop(self) -> None:
-        """Ask it to end, with its children; insist after a while."""
+    def stop(self) -> int:
+        """Ask it to end, with its children; insist after a while. Its exit code."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             if self.is_alive():
                 self._process.send_signal(number)
@@ -69,10 +69,11 @@ class Running:
                     continue
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
-        self._process.wait()
+        code = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()
+        return code
 
 
 @contextmanager

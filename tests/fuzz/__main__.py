@@ -1,4 +1,7 @@
-"""python -m tests.fuzz MINUTES: each fuzzer for its share of that time, with ever new examples."""
+"""python -m tests.fuzz MINUTES [FILE …]: each fuzzer for its share, with ever new examples.
+
+The one that sends segments to live connections loads the kernel programs, and wants root.
+"""
 
 import os
 import re
@@ -8,6 +11,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+NEEDS_ROOT = "test_segments.py"
 EXAMPLES = 200
 
 
@@ -15,6 +19,9 @@ def main() -> int:
     """Run rounds of all fuzzers; a line for each with what it tried. 1 if one found something."""
     seconds = float(sys.argv[1] if len(sys.argv) > 1 else "10") * 60
     files = sys.argv[2:] or sorted(file.name for file in HERE.glob("test_*.py"))
+    if os.geteuid() != 0 and NEEDS_ROOT in files:
+        print(f"{NEEDS_ROOT}: left out, for it wants root", flush=True)
+        files.remove(NEEDS_ROOT)
     failed = False
     for file in files:
         until = time.monotonic() + seconds / len(files)
@@ -32,7 +39,7 @@ def main() -> int:
 
 def _round(file: Path) -> tuple[bool, int]:
     """One run of a file's fuzzers: whether they found something, and how much they tried."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--hypothesis-show-statistics"]
+    command = [sys.executable, "-m", "pytest", "-m", "", "-q", "-x", "--hypothesis-show-statistics"]
     ran = subprocess.run(
         [*command, str(file)],
         env={**os.environ, "ESTATS_FUZZ_EXAMPLES": str(EXAMPLES)},

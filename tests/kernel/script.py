@@ -80,7 +80,8 @@ class Segment:
         return int(struct.unpack_from("!I", self.options, at + 2)[0])
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
+    """The Internet's checksum (RFC 1071)."""
     words = struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2))
     total: int = sum(words)
     while total >> 16:
@@ -113,10 +114,10 @@ class Wire:
         """Send a TCP segment whose checksum is still 0."""
         ends = socket.inet_aton(self.far), socket.inet_aton(self.host.v4)
         pseudo = b"".join(ends) + struct.pack("!HH", socket.IPPROTO_TCP, len(tcp))
-        tcp = tcp[:16] + struct.pack("!H", _checksum(pseudo + tcp)) + tcp[18:]
+        tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
         head = [0x45, tos, _IP.size + len(tcp), 0, 0, ttl, socket.IPPROTO_TCP]
         ip = _IP.pack(*head, 0, *ends)
-        os.write(self.fd, _IP.pack(*head, _checksum(ip), *ends) + tcp)
+        os.write(self.fd, _IP.pack(*head, checksum(ip), *ends) + tcp)
 
     def route(self, *metrics: str) -> None:
         """Let the way to the far side have these metrics from now on."""
@@ -140,7 +141,7 @@ def wire() -> Iterator[Wire]:
         run("ip", "netns", "add", name)
         undo.callback(run, "ip", "netns", "delete", name)
         run("ip", "link", "set", device, "netns", name)
-        host = Host(name, "10.24.0.1", "")
+        host = Host(name, "10.24.0.1", "fd00:24::1")  # IPv6 is off unless a test wants it
         host.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
         run("ip", "-n", name, "addr", "add", f"{host.v4}/24", "dev", device)
         run("ip", "-n", name, "link", "set", device, "up")

@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz soak validate bench kernels format clean tools
+.PHONY: help run test check fuzz faults soak why validate bench kernels format clean tools
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -26,6 +26,9 @@ check: tools ## format, lint, types, imports between the rooms, generated files
 fuzz: tools ## hostile rings, recordings, databases, words and (root) segments, MINUTES=10 in all
 	$(PYTHON) -m tests.fuzz $(or $(MINUTES),10)
 
+faults: tools ## kill, stop and starve the collector (as root), write docs/faults.md; ROUNDS=100
+	$(PYTHON) -m tests.faults --rounds $(or $(ROUNDS),100) $(ARGS)
+
 soak: tools ## as root: connections, namespaces and processes come and go for HOURS=1, write docs/soak.md
 	$(PYTHON) -m tests.soak $(or $(HOURS),1)
 
@@ -33,6 +36,9 @@ validate: tools ## as root: compare each variable with its witnesses, write docs
 	@rm -f build/validation.json
 	$(PYTHON) -m pytest -m kernel tests/kernel --validation build/validation.json $(ARGS); \
 	tests=$$?; $(PYTHON) -m tests.kernel.report build/validation.json docs && exit $$tests
+
+why: tools ## as root: make situations that limit a connection, ask estats why, write docs/why.md
+	$(PYTHON) -m tests.kernel.why docs
 
 bench: tools ## measure everything (as root), write docs/benchmarks.md; ARGS="ingest" one part
 	$(PYTHON) -m bench $(ARGS)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _HOME = Path(__file__).resolve().parent
-_ROOMS = ("bpf", "cli", "collector", "migrations", "storage")
+_ROOMS = ("bpf", "cli", "collector", "diagnosis", "migrations", "storage")
 
 
 def _stranger() -> str | None:

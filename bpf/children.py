@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bpf.errors import EnvironmentLacksError
+from bpf.errors import EnvironmentLacksError, exhausted
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -22,6 +22,8 @@ def die_with(parent: int) -> None:
 
 def excuse(error: BaseException, doing: str) -> bytes:
     """What a child that failed sends: the sentence and the cure, also of what nobody foresaw."""
+    if isinstance(error, OSError):
+        error = exhausted(error) or error
     if isinstance(error, EnvironmentLacksError):
         said = {"message": error.message, "advice": error.advice}
     else:

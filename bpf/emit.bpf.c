@@ -74,8 +74,10 @@ static __always_inline bool estats_is_busy(struct sock *sk)
 	return sk->sk_lock.owned || *(u32 *)&sk->sk_lock.slock;
 }
 
-/* An update; with SWEPT in flags from the sweep, else under the socket's lock. */
-static __always_inline void estats_send(struct tcp_sock *tp, struct estats_socket *s,
+/* An update; with SWEPT in flags from the sweep, else under the socket's lock. Whether there
+ * was room for it.
+ */
+static __always_inline bool estats_send(struct tcp_sock *tp, struct estats_socket *s,
 					struct estats_seen *n, u32 flags)
 {
 	u32 index = estats_ring_of(s->shard);
@@ -97,12 +99,13 @@ static __always_inline void estats_send(struct tcp_sock *tp, struct estats_socke
 	}
 	if (!b) {
 		estats_refused(s);
-		return;
+		return false;
 	}
 	estats_fill(b, tp, s, n, bpf_ktime_get_ns(), flags, 0,
 		    estats_rfc_state(estats_sock(tp)->__sk_common.skc_state));
 	bpf_ringbuf_submit(b, used > ESTATS_RING_BYTES / 2 ? ESTATS_RB_FORCE_WAKEUP :
 							    ESTATS_RB_NO_WAKEUP);
+	return true;
 }
 
 /* Room for a final batch that its ring has no room for; none is a loss. */

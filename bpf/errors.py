@@ -8,6 +8,9 @@ EstatsError                 message, advice, exit_code
 └── CollectorError          6   a process of the collector died
 """
 
+import errno
+import resource
+
 
 class EstatsError(Exception):
     """Something a user can act on: ``message`` says what, ``advice`` what to do."""
@@ -56,3 +59,22 @@ class CollectorError(EstatsError):
     """A process of the collector died; the rest was stopped in order."""
 
     exit_code = 6
+
+
+def exhausted(error: OSError) -> EnvironmentLacksError | None:
+    """What the operating system has no more of, in words; None if the error is another one."""
+    if error.errno == errno.EMFILE:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return EnvironmentLacksError(
+            f"no file descriptor is left, of {limit}",
+            "Raise the limit (ulimit -n; LimitNOFILE= of a service), or have fewer --shards.",
+        )
+    if error.errno == errno.ENFILE:
+        return EnvironmentLacksError(
+            "no file descriptor is left on this host", "See sysctl fs.file-max."
+        )
+    if error.errno == errno.ENOMEM:
+        return EnvironmentLacksError(
+            "no memory is left", "See MemoryMax= of a service, and `free`."
+        )
+    return None

@@ -226,6 +226,7 @@ enum estats_flag {
 	ESTATS_FLAG_IPV4 = 32,
 	ESTATS_FLAG_OWNER = 64,
 	ESTATS_FLAG_POLLED = 128,
+	ESTATS_FLAG_EVICTED = 256,
 };
 
 struct estats_head {

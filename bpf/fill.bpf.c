@@ -54,7 +54,7 @@ static __always_inline u32 estats_fill_identity(struct estats_identity *who, str
 	struct net *net = sk->__sk_common.skc_net.net;
 	struct cgroup *cgroup = sk->sk_cgrp_data.cgroup;
 
-	who->cookie = s->id ^ (u64)s->generation << 56;
+	who->cookie = s->id ^ (u64)s->generation << 56 ^ (u64)s->admission << 40;
 	who->start_ns = s->start_ns;
 	who->cgroup = cgroup ? cgroup->kn->id : 0;
 	who->netns = net->ns.inum;

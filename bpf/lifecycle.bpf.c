@@ -28,10 +28,32 @@ static __always_inline bool estats_is_left_out(struct estats_socket *s)
 	u32 zero = 0;
 	struct estats_settings *now = settings.lookup(&zero);
 
+	if (s->admission)	/* it had its turn where it began */
+		return false;
 	return now && (u64)estats_hash(s->id) >> (32 - now->sample_bits);
 #else
 	return false;
 #endif
+}
+
+/* Whether as many are tracked as may be. Those that processors admit at the same moment
+ * may be one too many each.
+ */
+static __always_inline bool estats_is_full(void)
+{
+	u32 zero = 0;
+	struct estats_bound *b = bound.lookup(&zero);
+
+	return b && (s64)(b->tracked - b->unseen) >= (s64)b->most;
+}
+
+/* Not tracked. Who is met later, not where it began, has been counted there. */
+static __always_inline void estats_untracked(u16 shard, bool met)
+{
+	struct estats_counters *c = estats_count(shard);
+
+	if (c && !met)
+		__sync_fetch_and_add(&c->untracked, 1);
 }
 
 /* It is wanted: the one moment at which it may be left out all the same, and is counted. */
@@ -39,12 +61,16 @@ static __always_inline u8 estats_admit(struct estats_socket *s)
 {
 	struct estats_counters *c;
 
-	if (!estats_is_left_out(s))
+	if (estats_is_left_out(s)) {
+		c = estats_count(s->shard);
+		if (c)
+			__sync_fetch_and_add(&c->sampled_out, 1);
+		return ESTATS_LIFE_IGNORED;
+	}
+	if (!estats_is_full())
 		return ESTATS_LIFE_LIVE;
-	c = estats_count(s->shard);
-	if (c)
-		__sync_fetch_and_add(&c->sampled_out, 1);
-	return ESTATS_LIFE_IGNORED;
+	estats_untracked(s->shard, s->admission);
+	return ESTATS_LIFE_GONE;
 }
 
 /* Is it asked for at all? Asked again until the answer can be known: connect()
@@ -67,6 +93,16 @@ static __always_inline void estats_decide(struct tcp_sock *tp, struct estats_soc
 								ESTATS_LIFE_IGNORED;
 }
 
+/* A connection more, or less, of those that are bounded. */
+static __always_inline void estats_tracked(s64 more)
+{
+	u32 zero = 0;
+	struct estats_bound *b = bound.lookup(&zero);
+
+	if (b)
+		__sync_fetch_and_add(&b->tracked, more);
+}
+
 /* Opened and ended, so that an end that no hook sees is missed. Only the hooks
  * count, for they hold the socket's lock; the sweep decides without it.
  */
@@ -78,6 +114,7 @@ static __always_inline void estats_count_opened(struct estats_socket *s)
 		return;
 	s->counted = 1;
 	__sync_fetch_and_add(&c->opened, 1);
+	estats_tracked(1);
 }
 
 static __always_inline void estats_count_ended(struct estats_socket *s)
@@ -87,15 +124,29 @@ static __always_inline void estats_count_ended(struct estats_socket *s)
 	estats_count_opened(s);
 	if (c)
 		__sync_fetch_and_add(&c->ended, 1);
+	estats_tracked(-1);
 }
 
+/* Who finds no room keeps no memory, either: the next segment that finds some makes it anew. */
 static __always_inline void estats_decide_and_count(struct tcp_sock *tp, struct estats_socket *s)
 {
 	estats_decide(tp, s);
 	estats_count_opened(s);
+	if (s->life == ESTATS_LIFE_GONE)
+		sockets.sk_storage_delete((struct sock *)tp);
 }
 
-static __always_inline void estats_identify(struct sock *sk, struct estats_socket *s, u32 flags)
+/* A number that nobody has who was evicted before: the sweep evicts after it was counted. */
+static __always_inline u16 estats_admission(void)
+{
+	u32 zero = 0;
+	struct estats_bound *b = bound.lookup(&zero);
+
+	return b ? b->evictions % 0xffff + 1 : 1;
+}
+
+static __always_inline void estats_identify(struct sock *sk, struct estats_socket *s, u32 flags,
+					    bool met)
 {
 	u64 cookie = bpf_get_socket_cookie(sk);
 	u8 generation = s->life == ESTATS_LIFE_NEW ? 0 : s->generation + 1;
@@ -103,7 +154,8 @@ static __always_inline void estats_identify(struct sock *sk, struct estats_socke
 	__builtin_memset(s, 0, sizeof(*s));
 	s->generation = generation;
 	/* Cookies made in an interrupt count down from 2^64: xor keeps those apart too. */
-	s->id = cookie ^ (u64)generation << 56;
+	s->admission = met ? estats_admission() : 0;
+	s->id = cookie ^ (u64)generation << 56 ^ (u64)s->admission << 40;
 	s->shard = estats_hash(cookie) % ESTATS_SHARDS;
 	s->flags = flags;
 	s->start_ns = bpf_ktime_get_ns();
@@ -133,22 +185,21 @@ static __always_inline void estats_answered(struct estats_socket *s, struct tcp_
  * socket that connects again is a new connection.
  */
 static __always_inline struct estats_socket *estats_open(struct sock *sk, struct tcp_sock *tp,
-							 u32 flags)
+							 u32 flags, bool met)
 {
 	struct estats_socket *s = sockets.sk_storage_get(sk, 0, ESTATS_SK_STORAGE_CREATE);
-	struct estats_counters *c;
 
 	if (!s) {
-		c = estats_count(0);
-		if (c)
-			__sync_fetch_and_add(&c->untracked, 1);
+		estats_untracked(0, met);
 		return 0;
 	}
 	if (s->life != ESTATS_LIFE_NEW && s->life != ESTATS_LIFE_CLOSED)
 		return s;
-	estats_identify(sk, s, flags);
+	estats_identify(sk, s, flags, met);
 	s->life = ESTATS_LIFE_PENDING;
 	estats_decide_and_count(tp, s);
+	if (s->life == ESTATS_LIFE_GONE)
+		return 0;
 	if (flags & ESTATS_FLAG_BACKFILL) {
 		estats_shadow_start(s, tp);
 		s->handshaken = estats_sock(tp)->__sk_common.skc_state != ESTATS_TCP_SYN_SENT;
@@ -164,12 +215,14 @@ static __always_inline struct estats_socket *estats_open(struct sock *sk, struct
 	return s;
 }
 
-/* A socket that a hook meets without state was there before the hooks were. */
+/* A socket that a hook meets without state was there before the hooks were, was evicted,
+ * or found no room when it began.
+ */
 static __always_inline struct estats_socket *estats_meet(struct sock *sk, struct tcp_sock *tp)
 {
 	struct estats_socket *s = sockets.sk_storage_get(sk, 0, 0);
 
-	return s ? s : estats_open(sk, tp, ESTATS_FLAG_BACKFILL);
+	return s || estats_is_full() ? s : estats_open(sk, tp, ESTATS_FLAG_BACKFILL, true);
 }
 
 static __always_inline void estats_closed(struct tcp_sock *tp, struct estats_socket *s,
@@ -193,7 +246,7 @@ static __always_inline void estats_closed(struct tcp_sock *tp, struct estats_soc
  */
 static __always_inline void estats_connecting(struct sock *sk, struct tcp_sock *tp)
 {
-	struct estats_socket *s = estats_open(sk, tp, ESTATS_FLAG_ACTIVE);
+	struct estats_socket *s = estats_open(sk, tp, ESTATS_FLAG_ACTIVE, false);
 
 	if (!s || s->life == ESTATS_LIFE_IGNORED)
 		return;
@@ -230,7 +283,7 @@ int on_inet_sock_set_state(u64 *ctx)
 	if (old_state == ESTATS_TCP_SYN_RECV && state == ESTATS_TCP_CLOSE)
 		s = sockets.sk_storage_get(sk, 0, 0);
 	else if (old_state == ESTATS_TCP_SYN_RECV)
-		s = estats_open(sk, tp, ESTATS_FLAG_PASSIVE);
+		s = estats_open(sk, tp, ESTATS_FLAG_PASSIVE, false);
 	else
 		s = estats_meet(sk, tp);
 #ifdef ESTATS_HOOK_on_listeners

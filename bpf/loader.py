@@ -7,9 +7,11 @@ the programs in the kernel. The bytecode is the compiler's, of this start or of 
 
 import array
 import contextlib
+import errno
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from bpf.btf import Btf, Kind
 from bpf.bytecode import Bytecode
 from bpf.cache import Cache
 from bpf.drops import c_source as drops_source
-from bpf.errors import EnvironmentLacksError
+from bpf.errors import EnvironmentLacksError, exhausted
 from bpf.filters import Filters
 from bpf.filters import c_source as filters_source
 from bpf.probes import PROBES, Hook, Probe
@@ -51,6 +53,9 @@ _FINALS_MAX: Final = 8192
 _RETRANSMITTED_MAX: Final = 16384
 _LISTENERS_MAX: Final = 16384
 _REQUESTS_MAX: Final = 16384
+#: Connections that are tracked at a time, unless somebody says otherwise.
+CONNECTIONS_MAX: Final = 250_000
+_BOUND: Final = struct.Struct("=5Q")  # struct estats_bound
 _CLOCK_REALTIME_COARSE: Final = 5  # steps once a tick; Python has no name for it
 
 
@@ -59,7 +64,7 @@ class Request:
     """What to load: chosen tables, number of shards, intervals in microseconds, filters.
 
     RTT samples above ``rtt_threshold_us`` count as high (HighRTTm). What is ``adjustable`` is set
-    while the programs run.
+    while the programs run. No more than ``connections_max`` are tracked at a time.
     """
 
     tables: tuple[Table, ...]
@@ -68,6 +73,7 @@ class Request:
     filters: Filters
     rtt_threshold_us: int = 100_000
     adjustable: bool = False
+    connections_max: int = CONNECTIONS_MAX
 
 
 class ListenerFds(NamedTuple):
@@ -86,19 +92,21 @@ class Loaded:
 
     ``rings[(cpu, shard)]`` are BPF ring buffers of ``ring_bytes``. ``counters`` is an array map of
     a struct estats_counters for each ``cpu * shards + shard`` (``collector.kernel.COUNTERS``), fit
-    for mmap. ``finals`` maps a connection's id to a final batch that found no room. ``links`` hold
-    the programs, of which ``programs`` are those that the kernel runs by itself, at segments and
-    events; ``sweep`` and ``census`` are iterators for ``syscall.iterate``. ``listeners`` is None
-    where their table is masked out; ``settings``, where nothing is adjustable, else an array map
-    of one element: the flush interval in microseconds and how many of the highest bits of a new
-    connection's hash must be 0, each a u32. ``unavailable`` maps a variable to the reason why this
-    kernel has none. ``origin`` says whether the programs were compiled or kept, and what hindered.
+    for mmap; so is ``bound``, of one struct estats_bound. ``finals`` maps a connection's id to a
+    final batch that found no room. ``links`` hold the programs, of which ``programs`` are those
+    that the kernel runs by itself, at segments and events; ``sweep`` and ``census`` are iterators
+    for ``syscall.iterate``. ``listeners`` is None where their table is masked out; ``settings``,
+    where nothing is adjustable, else an array map of one element: the flush interval in
+    microseconds and how many of the highest bits of a new connection's hash must be 0, each a u32.
+    ``unavailable`` maps a variable to the reason why this kernel has none. ``origin`` says whether
+    the programs were compiled or kept, and what hindered.
     """
 
     rings: Mapping[tuple[int, int], int]
     ring_bytes: int
     cpus: int
     counters: int
+    bound: int
     finals: int
     links: tuple[int, ...]
     programs: tuple[int, ...]
@@ -126,7 +134,7 @@ class Loaded:
         """What the supervisor alone needs."""
         settings = () if self.settings is None else (self.settings,)
         looks = (self.sweep, self.census, *(self.listeners or ()))
-        return (*self.links, *self.programs, *looks, *settings)
+        return (*self.links, *self.programs, *looks, *settings, self.bound)
 
 
 def ring_bytes(rings: int) -> int:
@@ -211,6 +219,8 @@ def _load_here(request: Request, cache: Cache) -> Loaded:
     made, origin = _bytecode(btf, request, probes, (cpus, size), cache)
     fds = maps.make_maps(made.maps)
     rings = maps.make_rings(fds["rings"], online, request.shards, size)
+    bound = _BOUND.pack(0, 0, request.connections_max, 0, 0)
+    syscall.set_element(fds["bound"], bytes(4), bound)
     programs = {
         probe: load_program(probe, bytecode.linked(made.programs[probe.function], fds), btf)
         for probe in probes
@@ -223,6 +233,7 @@ def _load_here(request: Request, cache: Cache) -> Loaded:
         ring_bytes=size,
         cpus=cpus,
         counters=fds["counters"],
+        bound=fds["bound"],
         finals=fds["finals"],
         sweep=links.pop("on_sweep"),
         census=links.pop("on_census"),
@@ -351,7 +362,7 @@ def _highest_cpu() -> int:
 def _send(channel: socket.socket, loaded: Loaded) -> None:
     """The facts as one JSON message, then the descriptors in messages of 128."""
     ring_keys = list(loaded.rings)
-    single = [loaded.counters, loaded.finals, loaded.sweep, loaded.census]
+    single = [loaded.counters, loaded.bound, loaded.finals, loaded.sweep, loaded.census]
     single += loaded.listeners or ()
     single += [] if loaded.settings is None else [loaded.settings]
     fds = [*single, *loaded.links, *loaded.programs, *(loaded.rings[key] for key in ring_keys)]
@@ -382,11 +393,13 @@ def _receive(channel: socket.socket) -> Loaded:
     children.check(facts)
     fds: list[int] = []
     while len(fds) < facts["fds"]:
-        _, received, _, _ = socket.recv_fds(channel, 1, _FDS_PER_MESSAGE)
+        _, received, flags, _ = socket.recv_fds(channel, 1, _FDS_PER_MESSAGE)
+        if flags & socket.MSG_CTRUNC and (lack := exhausted(OSError(errno.EMFILE, ""))):
+            raise lack
         if not received:
             raise EnvironmentLacksError("the loader of the kernel programs was killed")
         fds += received
-    counters, finals, sweep, census, *rest = fds
+    counters, bound, finals, sweep, census, *rest = fds
     listeners = ListenerFds(rest.pop(0), rest.pop(0)) if facts["listeners"] else None
     settings = rest.pop(0) if facts["settings"] else None
     links, rest = rest[: facts["links"]], rest[facts["links"] :]
@@ -396,6 +409,7 @@ def _receive(channel: socket.socket) -> Loaded:
         ring_bytes=facts["ring_bytes"],
         cpus=facts["cpus"],
         counters=counters,
+        bound=bound,
         finals=finals,
         links=tuple(links),
         programs=tuple(programs),

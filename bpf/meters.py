@@ -21,7 +21,8 @@ METERS: Final[Mapping[str, str]] = {
     "lost": "Batches the kernel could not send, for its ring was full.",
     "lost_finals": "Ends that were not seen: the final batch was lost for good, or no hook ran."
     " A census closes the row, if there ever was one.",
-    "untracked": "Connections and listeners for which the kernel had no memory: no row at all.",
+    "untracked": "New connections beyond --max-connections, and listeners or connections for which"
+    " the kernel had no memory: no row, or only from a later segment on (origin backfill).",
     "late": "Batches of a connection that arrived after its final one.",
     "merged": "Ticks without a snapshot of their own: an earlier one was still being written, or"
     " could not be, and came with a later one.",
@@ -38,10 +39,12 @@ METERS: Final[Mapping[str, str]] = {
     "oversize": "1: larger than --max-db-size, though all but the newest was forgotten (a level).",
     "replaced": "Processes of the collector that died and were replaced. What lived was told again;"
     " ends that could not be are in lost_finals.",
+    "evicted": "Idle connections that made room for others, to keep to --max-connections: their"
+    " rows end (close_reason evicted).",
 }
 
 #: Meters of what did not reach the database, or late, in any run.
-LOSSES: Final = ("lost", "lost_finals", "untracked", "late", "missed")
+LOSSES: Final = ("lost", "lost_finals", "untracked", "evicted", "late", "missed")
 #: Meters of a run with a budget (``--max-overhead``): absent, and NULL, in the others.
 BUDGET_METERS: Final = frozenset({"bpf_ns", "flush_interval_us", "sampled", "sampled_out"})
 #: Meters of a run that forgets (``--keep`` and its like), likewise.
@@ -49,7 +52,7 @@ BOUND_METERS: Final = frozenset({"forgotten_samples", "forgotten_connections", "
 #: Meters that a run may do without.
 OPTIONAL_METERS: Final = BUDGET_METERS | BOUND_METERS
 #: Meters that came after the first schema: NULL in the snapshots of before.
-LATER_METERS: Final = frozenset({"missed", "replaced"}) | OPTIONAL_METERS
+LATER_METERS: Final = frozenset({"missed", "replaced", "evicted"}) | OPTIONAL_METERS
 #: Meters that tell how it stands, not how much came to pass since the snapshot before.
 LEVELS: Final = frozenset({"connections", "flush_interval_us", "sampled", "oversize"})
 

@@ -37,6 +37,7 @@ class Flag(IntFlag):
     IPV4 = 32  # IPv4 on the wire, v4-mapped IPv6 sockets included
     OWNER = 64  # pid, pid_start_ns and comm were taken in process context
     POLLED = 128  # made from TCP_INFO by inet_diag, not by a kernel program
+    EVICTED = 256  # with FINAL: it lives on, but made room for others
 
 
 #: ``ts`` CLOCK_MONOTONIC ns; ``id`` names the connection: its socket's cookie, xor the number of

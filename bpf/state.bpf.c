@@ -66,6 +66,7 @@ enum estats_life {
 	ESTATS_LIFE_LIVE,
 	ESTATS_LIFE_IGNORED,	/* filtered out, or left out: every hook leaves at once */
 	ESTATS_LIFE_CLOSED,	/* the final batch was offered */
+	ESTATS_LIFE_GONE,	/* beyond the bound: its state is about to be given back */
 };
 
 /* Bits of estats_seen.have: which of its last values were ever set. */
@@ -228,7 +229,9 @@ struct estats_socket {
 	u8 has_past;		/* data_octets_in lacks what came before us */
 	u8 counted;		/* is in estats_counters.opened */
 	u8 resync;		/* estats_counters.resync when the sweep last looked */
-	u8 unused[2];
+	u16 admission;		/* 0: told of from its beginning; else which turn, so that no two of
+				 * its ids are alike: it was met later, evicted or beyond the bound
+				 */
 	struct estats_syn syn_out;
 	struct estats_syn syn_in;
 	char comm[16];
@@ -248,6 +251,16 @@ struct estats_counters {
 	u64 ended;		/* end: the rest live, or their end reached no hook */
 	u64 sampled_out;	/* connections that were left out to keep to a budget */
 	u64 resync;		/* set by user space, in the row of CPU 0: all is to be sent again */
+	u64 evicted;		/* of those that ended: idle, they made room for others */
+};
+
+/* How many connections are tracked, and may be. User space maps it, and writes all but the first. */
+struct estats_bound {
+	u64 tracked;		/* opened, not evicted, and not seen to end */
+	u64 unseen;		/* of them have ended all the same */
+	u64 most;
+	u64 idle_us;		/* the sweep evicts whose tcp_mstamp is older; 0: nobody's */
+	u64 evictions;		/* how often it was told to */
 };
 
 /* Segments that were sent again: whether as a tail loss probe. Old ones make room. */
@@ -261,6 +274,7 @@ BPF_RINGBUF_OUTPUT(ring_template, 1);
 BPF_ARRAY_OF_MAPS(rings, "ring_template", ESTATS_CPUS * ESTATS_SHARDS);
 BPF_F_TABLE("array", u32, struct estats_counters, counters, ESTATS_CPUS * ESTATS_SHARDS,
 	    ESTATS_MAP_MMAPABLE);
+BPF_F_TABLE("array", u32, struct estats_bound, bound, 1, ESTATS_MAP_MMAPABLE);
 /* Final batches that found no room in their ring, and the blank they start as. */
 BPF_F_TABLE("hash", u64, struct estats_batch, finals, ESTATS_FINALS_MAX, ESTATS_MAP_NO_PREALLOC);
 BPF_F_TABLE("lru_hash", struct estats_retransmitted, u8, retransmitted,

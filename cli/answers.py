@@ -22,6 +22,7 @@ OURS: Final = (
     "pid",
     "comm",
     "uid",
+    "cgroup_id",
     "netns",
     "lost",
 )
@@ -63,7 +64,7 @@ def closed_by(period: Period, closed_us: int | None) -> bool:
 def header(variables: Sequence[Variable], *, history: bool) -> list[str]:
     """The columns of a table of answers."""
     taken = ("taken",) if history else ()
-    return ["ConnectIndex", *taken, "Local", "Remote", *(v.name for v in _not_whose(variables))]
+    return ["ConnectIndex", *taken, "Local", "Remote", *(v.name for v in not_whose(variables))]
 
 
 def as_row(
@@ -76,13 +77,18 @@ def as_row(
         *taken,
         end_point(answer["LocalAddress"], answer["LocalPort"]),
         end_point(answer["RemAddress"], answer["RemPort"]),
-        *(_word(v, answer[v.name]) for v in _not_whose(variables)),
+        *(worded(v, answer[v.name]) for v in not_whose(variables)),
     ]
 
 
 def end_point(address: str, port: int) -> str:
     """An address and a port; IPv6 in brackets."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def owner(connection: Mapping[str, Any]) -> str | None:
+    """Whose socket it is, as ``name[pid]``; None if nobody was seen at work with it."""
+    return None if connection["pid"] is None else f"{connection['comm']}[{connection['pid']}]"
 
 
 def _values(
@@ -105,12 +111,13 @@ def _length_us(sample: Sample) -> int | None:
     return None if sample.base_us is None else sample.as_of_us - sample.base_us
 
 
-def _not_whose(variables: Sequence[Variable]) -> list[Variable]:
+def not_whose(variables: Sequence[Variable]) -> list[Variable]:
     """Without those that every row begins with."""
     return [v for v in variables if v.name not in WHOSE]
 
 
-def _word(variable: Variable, value: Cell) -> Cell:
+def worded(variable: Variable, value: Cell) -> Cell:
+    """A value for a person: that of an enumeration as its word."""
     if variable.kind is Kind.ENUM and isinstance(value, int):
         return word_for(variable, value) or value
     return value

@@ -2,14 +2,31 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import typer
 
 from bpf.errors import EstatsError
-from cli import collect, connections, db, doctor, health, listeners, query, sql, variables
+from cli import (
+    collect,
+    connections,
+    db,
+    deltas,
+    doctor,
+    health,
+    listeners,
+    query,
+    read,
+    record,
+    sql,
+    variables,
+    watch,
+    why,
+)
+from cli.grouped import ASK, COLLECT, KEEP, KNOW, Grouped
 from cli.render import printable
+from cli.to_stdout import with_stdout
 from cli.version import program_version
 
 _EXIT_CODES: Final = """\b
@@ -27,44 +44,46 @@ Exit codes:
 
 app = typer.Typer(
     name="estats",
+    cls=Grouped,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(
-    help=collect.HELP,
-    short_help="Collect into a database.",
-    epilog=collect.EXAMPLES,
-)(collect.collect)
-app.command(help=health.HELP, short_help="Is a collector well?", epilog=health.EXAMPLES)(
-    health.status
+
+
+def _add(group: str, command: Callable[..., None], short: str, text: str, examples: str) -> None:
+    """Register a command below a heading, with its help and the examples at its end."""
+    app.command(help=text, short_help=short, epilog=examples, rich_help_panel=group)(command)
+
+
+_add(
+    COLLECT,
+    with_stdout(collect.collect),
+    "Collect into a database.",
+    collect.HELP,
+    collect.EXAMPLES,
 )
-app.command(
-    help=query.HELP,
-    short_help="Values of variables.",
-    epilog=query.EXAMPLES,
-)(query.query)
-app.command(
-    help=connections.HELP,
-    short_help="Who talks to whom.",
-    epilog=connections.EXAMPLES,
-)(connections.connections)
-app.command(
-    help=listeners.HELP,
-    short_help="Who listens, and how well it keeps up.",
-    epilog=listeners.EXAMPLES,
-)(listeners.listeners)
-app.command(
-    help=sql.HELP,
-    short_help="What a SELECT finds.",
-    epilog=sql.EXAMPLES,
-)(sql.sql)
-app.command(help=variables.HELP, short_help="What the variables mean.", epilog=variables.EXAMPLES)(
-    variables.variables
+_add(COLLECT, health.status, "Is a collector well?", health.HELP, health.EXAMPLES)
+_add(COLLECT, doctor.doctor, "Can it run here?", doctor.HELP, doctor.EXAMPLES)
+_add(ASK, query.query, "Values of variables.", query.HELP, query.EXAMPLES)
+_add(ASK, connections.connections, "Who talks to whom.", connections.HELP, connections.EXAMPLES)
+_add(
+    ASK,
+    listeners.listeners,
+    "Who listens, and how well it keeps up.",
+    listeners.HELP,
+    listeners.EXAMPLES,
 )
-app.command(help=doctor.HELP, short_help="Can it run here?", epilog=doctor.EXAMPLES)(doctor.doctor)
-app.add_typer(db.app, name="db")
+_add(ASK, read.read, "All variables of a connection.", read.HELP, read.EXAMPLES)
+_add(ASK, watch.watch, "Values as they change.", watch.HELP, watch.EXAMPLES)
+_add(ASK, deltas.deltas, "What changed in a time.", deltas.HELP, deltas.EXAMPLES)
+_add(ASK, why.why, "What limited connections.", why.HELP, why.EXAMPLES)
+_add(ASK, sql.sql, "What a SELECT finds.", sql.HELP, sql.EXAMPLES)
+_add(KEEP, record.record, "Keep a moment in a file.", record.HELP, record.EXAMPLES)
+_add(KEEP, record.replay, "What a recording says.", record.REPLAY_HELP, record.REPLAY_EXAMPLES)
+_add(KNOW, variables.variables, "What the variables mean.", variables.HELP, variables.EXAMPLES)
+app.add_typer(db.app, name="db", rich_help_panel=KNOW)
 
 
 def _print_version(wanted: bool) -> None:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the options that all questions share said."""
+    """What the options that all questions share said.
+
+    ``live`` and ``replay`` are those of commands that can make their own database: see cli.live.
+    """
 
     db: Path | None
     since: str | None
@@ -26,6 +29,8 @@ class Asked:
     wanted: Filter
     order: Order
     limit: int | None
+    live: bool = False
+    replay: Path | None = None
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from bpf.errors import UsageError
 from bpf.filters import COMM_BYTES, Network, parse_net
 from bpf.variable import SAMPLED, Table
-from cli.names import matching, split
-from storage.question import Order
+from cli.names import ALTERNATIVES_MAX, matching, split
+from storage.question import Ends, Order
 
 #: What --sort takes beside variables: our own keys, and the columns they are made from.
 _OUR_COLUMNS = {
@@ -23,10 +23,41 @@ _OUR_COLUMNS = {
     "netns": "netns",
     "lost": "lost",
 }
+_INDEX_MAX = (1 << 63) - 1  # of SQLite
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 #: A name with every octet as an escape, and a wildcard beside each.
 _PATTERN_MAX = 255
 _MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+def named(words: Sequence[str]) -> tuple[tuple[int, ...], tuple[Ends, ...]]:
+    """Connections that are named: by number, or by local and remote end, a word each.
+
+    Raises UsageError for what is neither, and for an end without the other.
+    """
+    indexes: list[int] = []
+    ends: list[Ends] = []
+    waiting: tuple[str, int] | None = None
+    for word in words:
+        if waiting is not None:
+            ends.append((*waiting, *_end(word)))
+            waiting = None
+        elif word.isascii() and word.isdecimal():
+            indexes.append(_index(word))
+        else:
+            waiting = _end(word)
+    if waiting is not None:
+        raise UsageError(
+            f"{words[-1]!r} is one end of a connection",
+            "Name both, the local one first, as `estats connections` prints them.",
+        )
+    if len(indexes) + len(ends) > ALTERNATIVES_MAX:
+        raise UsageError(
+            f"{len(words)} words name connections",
+            f"Name at most {ALTERNATIVES_MAX}, or choose by what they have in common.",
+        )
+    return tuple(indexes), tuple(ends)
 
 
 def ports(asked: Sequence[str], option: str) -> tuple[range, ...]:
@@ -75,6 +106,25 @@ def sort_order(text: str | None) -> Order:
         )
     by = found[0].name if found[0].table is Table.CONNECTION else found[0]
     return Order(by, descending)
+
+
+def _index(word: str) -> int:
+    number = int(word) if len(word) < 20 else _INDEX_MAX + 1
+    if number > _INDEX_MAX:
+        raise UsageError(f"{word} is no ConnectIndex", "`estats connections` shows them.")
+    return number
+
+
+def _end(word: str) -> tuple[str, int]:
+    """ADDRESS:PORT, an IPv6 address in brackets."""
+    text, colon, port = word.rpartition(":")
+    is_bracketed = text.startswith("[") and text.endswith("]")
+    if not colon or not _PORT.fullmatch(port) or (":" in text) != is_bracketed:
+        raise UsageError(
+            f"{word!r} is neither a ConnectIndex nor an end of a connection",
+            "Write 7, or both ends: 192.0.2.1:40000 192.0.2.7:443, [2001:db8::1]:40000 ....",
+        )
+    return _address(text, "end"), _ports(port, "end").start
 
 
 def _ports(text: str, option: str) -> range:

@@ -10,13 +10,15 @@ from typing import Annotated, Final
 
 import typer
 
-from bpf.errors import EstatsError, StorageError, UsageError
+from bpf.errors import EstatsError, UsageError
 from bpf.filters import Filters, parse_net
+from bpf.loader import CONNECTIONS_MAX
 from bpf.meters import Run
 from bpf.variable import HISTORIES, Table
 from cli.bounds import Keep, Rollups, Size, bounds
 from cli.names import split
 from cli.options import Db, database
+from cli.rights import make_ready, rights, share
 from cli.service import Service
 from cli.status import LogFormat, StatusLine, describe
 from cli.times import duration_us
@@ -24,11 +26,13 @@ from cli.version import program_version
 from collector.event import Event, Level
 from collector.fleet import Source, Watch
 from collector.fleet import collect as run_collector
+from collector.privileges import Rights, acting_as
 from collector.settings import SHARDS_MAX, Settings, table_names
 from collector.supervisor import Progress
 from collector.writing import Sink
 from storage.bounds import Bounds
 from storage.file import can_shrink
+from storage.ownership import refuse_unsafe
 
 _SHARDS_DEFAULT_MAX: Final = 8
 _SHARE: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+) ?(?P<percent>%)?", re.ASCII)
@@ -45,7 +49,9 @@ Examples:
   estats collect --dport 443 --net 10.0.0.0/8 --duration 10m
   estats collect --tables perf,path --interval 5s
   estats collect --max-overhead 2%
+  estats collect --max-connections 50000
   estats collect --keep 30d --rollup 1m:2d --max-db-size 10GB
+  estats collect --to - --format csv        to stdout, and nowhere else
   estats collect --source diag              without root: fewer variables
   estats collect --record rings.estats      and later, also elsewhere:
   estats collect --replay rings.estats --db again.db
@@ -104,6 +110,15 @@ Overhead = Annotated[
         show_default=False,
     ),
 ]
+Most = Annotated[
+    int,
+    typer.Option(
+        "--max-connections",
+        metavar="N",
+        help="Track so many at a time. Before there are more, those that were idle longest make"
+        " room: their rows end, and they are counted as evicted.",
+    ),
+]
 Port = Annotated[
     list[int] | None,
     typer.Option(metavar="PORT", help="Only this port, at either end.", show_default=False),
@@ -140,10 +155,21 @@ Replay = Annotated[
         metavar="FILE", help="Read a recording instead of the kernel.", show_default=False
     ),
 ]
+User = Annotated[
+    str | None,
+    typer.Option(
+        metavar="USER",
+        help="Whom the database belongs to, and as whom all but the supervisor run once the kernel"
+        " programs are loaded [the owner of the folder; workers: users of their own].",
+        show_default=False,
+    ),
+]
 Group = Annotated[
     str | None,
     typer.Option(
-        metavar="GROUP", help="Let this group read the database (mode 0640).", show_default=False
+        metavar="GROUP",
+        help="Let this group read the database and the recording (mode 0640).",
+        show_default=False,
     ),
 ]
 Log = Annotated[
@@ -167,9 +193,11 @@ def collect(  # noqa: PLR0913  (one for each option)
     pid: Pid = None,
     comm: Comm = None,
     shards: Shards = None,
+    user: User = None,
     group: Group = None,
     rtt_threshold: Threshold = "100ms",
     max_overhead: Overhead = None,
+    max_connections: Most = CONNECTIONS_MAX,
     keep: Keep = None,
     rollup: Rollups = None,
     max_db_size: Size = None,
@@ -191,6 +219,7 @@ def collect(  # noqa: PLR0913  (one for each option)
             duration_us=None if duration is None else _length(duration, "--duration"),
             rtt_threshold_us=_length(rtt_threshold, "--rtt-threshold"),
             max_overhead=None if max_overhead is None else _share_of_cpu(max_overhead),
+            connections_max=max_connections,
             filters=_filters((port, sport, dport), net, pid, comm),
             record=record,
             replay=replay,
@@ -198,12 +227,13 @@ def collect(  # noqa: PLR0913  (one for each option)
             bounds=_told(keep=keep, rollup=rollup, max_db_size=max_db_size),
         )
         source = _source(source, replay)
-        prepare = _storage(path, _group_id(group), kept)
-        if kept and not can_shrink(path):
+        may = rights(path, user, _group_id(group))
+        prepare = _storage(path, may, kept)
+        if kept and not _can_shrink(path, may):
             advice = "`estats db compact` lets it"
             status.say(Event(f"{path} was made before it could shrink: {advice}", Level.WARNING))
         watch = _watch(status, service, settings)
-        reason = run_collector(settings, source, prepare, program_version(), watch)
+        reason = run_collector(settings, source, prepare, program_version(), watch, may)
         status.end(reason)
 
 
@@ -306,33 +336,22 @@ def _group_id(name: str | None) -> int | None:
         raise UsageError(f"there is no group {name!r}", "name one of /etc/group") from None
 
 
-def _share(path: Path, descriptor: int, group: int) -> None:
-    """Let a group read the database. SQLite gives new side files what the database has."""
-    try:
-        os.fchown(descriptor, -1, group)
-    except PermissionError as e:
-        raise StorageError(
-            f"{path} cannot be given to the group {group}: {e.strerror}",
-            "Collect as a member of that group (a service: SupplementaryGroups=), or as full root.",
-        ) from e
-    os.fchmod(descriptor, 0o640)
-    for suffix in ("-wal", "-shm"):
-        side = path.with_name(path.name + suffix)
-        if side.exists():
-            os.chown(side, -1, group, follow_symlinks=False)
-            if not side.is_symlink():
-                side.chmod(0o640)
+def _can_shrink(path: Path, rights: Rights) -> bool:
+    with acting_as(rights.writer):
+        return can_shrink(path)
 
 
 def _storage(
-    path: Path, group: int | None, kept: Bounds | None
+    path: Path, rights: Rights, kept: Bounds | None
 ) -> Callable[[], Callable[[Run], Sink]]:
     """Lock the database now; open it in the writer process, where SQLite then lives alone."""
     from storage.file import lock  # noqa: PLC0415  (after the options are known to be good)
 
-    descriptor = lock(path)
-    if group is not None:
-        _share(path, descriptor, group)
+    make_ready(path, rights)
+    with acting_as(rights.writer):
+        descriptor = lock(path)
+        if rights.group is not None:
+            share(path, descriptor, rights.group)
 
     def prepare() -> Callable[[Run], Sink]:
         from storage.engine import open_writable  # noqa: PLC0415  (SQLAlchemy: writer only)
@@ -340,6 +359,12 @@ def _storage(
         from storage.writer import Writer  # noqa: PLC0415
 
         upgrade(open_writable(path))
-        return lambda run: Writer(path, run, kept)
+
+        def begin(run: Run) -> Sink:
+            writer = Writer(path, run, kept)
+            refuse_unsafe(path, rights.writer.uid if rights.writer else None)
+            return writer
+
+        return begin
 
     return prepare

@@ -1,21 +1,26 @@
 """estats connections: who talks to whom, for how long, how much, and how well."""
 
 import sys
-from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from bpf.catalogue import BY_NAME
 from cli import options
-from cli.answers import as_object, closed_by, end_point, keys
+from cli.answers import as_object, closed_by, end_point, keys, owner
 from cli.asking import Asked, asking
-from cli.choice import sort_order
 from cli.growth import Growth
+from cli.live import at_hand, where
 from cli.names import word_for
+from cli.owners import Owners
+from cli.picking import picking
 from cli.render import Cell, Format, Look, say, write
 from cli.times import age
 from storage.question import Period, Sample, Value
 
 HELP: Final = """Who talks to whom: owner, state, age, octets both ways, retransmissions.
+
+User and cgroup are names where the connection is of this host, and the cgroup of this boot; else
+the numbers that the database has. A container is known by its cgroup.
 
 The options choose connections as those of `estats query` do, which gives every other variable. Of
 a closed connection the state is why it closed; "unknown" is one that was open when an earlier run
@@ -46,58 +51,35 @@ _HEADER: Final = (
     "Out",
     "In",
     "Retrans",
+    "User",
+    "Netns",
+    "Cgroup",
 )
 
 
-def connections(  # noqa: PLR0913  (one for each option)
-    *,
-    dport: options.Dport = None,
-    sport: options.Sport = None,
-    daddr: options.Daddr = None,
-    saddr: options.Saddr = None,
-    net: options.Net = None,
-    pid: options.Pid = None,
-    comm: options.Comm = None,
-    state: options.State = None,
-    is_open: options.Open = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    sort: options.Sort = None,
-    limit: options.Limit = None,
-    form: options.As = Format.TABLE,
-    db: options.Db = None,
-) -> None:
+@picking
+def connections(asked: Asked, *, form: options.As = Format.TABLE) -> None:
     """Print connections; HELP says all of it."""
-    wanted = options.wanted(
-        sport=sport,
-        dport=dport,
-        saddr=saddr,
-        daddr=daddr,
-        net=net,
-        pid=pid,
-        comm=comm,
-        state=state,
-        is_open=is_open,
-    )
-    asked = Asked(
-        db=db, since=since, until=until, wanted=wanted, order=sort_order(sort), limit=limit
-    )
-    with asking(asked, _VARIABLES) as (reader, question):
+    with (
+        at_hand(where(asked, may_start=False)) as path,
+        asking(replace(asked, db=path), _VARIABLES) as (reader, question),
+    ):
         samples = reader.latest(_VARIABLES, question)
-        if not write(samples, form, _look(question.period), sys.stdout):
+        look = _look(question.period, Owners(reader.runs()))
+        if not write(samples, form, look, sys.stdout):
             say("no connection matches")
 
 
-def _look(period: Period) -> Look[Sample]:
+def _look(period: Period, owners: Owners) -> Look[Sample]:
     return Look(
         keys=keys(_VARIABLES, Growth.TOTAL),
         as_object=lambda sample: as_object(sample, _VARIABLES, Growth.TOTAL, period),
         header=_HEADER,
-        as_row=lambda sample: _row(sample, period),
+        as_row=lambda sample: _row(sample, period, owners),
     )
 
 
-def _row(sample: Sample, period: Period) -> list[Cell]:
+def _row(sample: Sample, period: Period, owners: Owners) -> list[Cell]:
     """The columns of _HEADER."""
     row = sample.connection
     state, out, received, retransmitted = sample.values
@@ -105,18 +87,17 @@ def _row(sample: Sample, period: Period) -> list[Cell]:
         row["ConnectIndex"],
         end_point(row["LocalAddress"], row["LocalPort"]),
         end_point(row["RemAddress"], row["RemPort"]),
-        _owner(row),
+        owner(row),
         _state(sample, state, period),
         age(sample.as_of_us - row["opened_us"]),
         row["origin"],
         out,
         received,
         retransmitted,
+        owners.user(row),
+        row["netns"],
+        owners.cgroup(row),
     ]
-
-
-def _owner(row: Mapping[str, Any]) -> Cell:
-    return None if row["pid"] is None else f"{row['comm']}[{row['pid']}]"
 
 
 def _state(sample: Sample, state: Value, period: Period) -> Cell:

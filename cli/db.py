@@ -10,6 +10,7 @@ from cli.asking import reading
 from cli.notice import losses
 from cli.options import Db, database
 from cli.render import Format, Look, printable, say, write
+from cli.rights import as_owner
 from cli.times import age, short
 from storage.question import RunPart
 
@@ -18,7 +19,12 @@ app: Final = typer.Typer(
 )
 
 
-@app.command(short_help="Bring it to this estats's schema.")
+def _example(command: str) -> str:
+    """For the end of a command's help: all of them are called alike."""
+    return f"\b\nExamples:\n  estats db {command} --db flows.db\n"
+
+
+@app.command(short_help="Bring it to this estats's schema.", epilog=_example("upgrade"))
 def upgrade(db: Db = None) -> None:
     """Bring a database that an older estats made up to this one's schema.
 
@@ -30,18 +36,19 @@ def upgrade(db: Db = None) -> None:
 
     path = database(db)
     open_readonly(path).dispose()  # refuses what is missing or not ours, before the lock makes it
-    lock(path)
-    engine = open_writable(path)
-    try:
-        applied = migrate.upgrade(engine)
-    finally:
-        engine.dispose()
+    with as_owner(path):
+        lock(path)
+        engine = open_writable(path)
+        try:
+            applied = migrate.upgrade(engine)
+        finally:
+            engine.dispose()
     for step in applied:
         print(f"applied {step}")
     say(f"{path} has schema {revision.head()}" + ("" if applied else " already"))
 
 
-@app.command(short_help="Look for damage.")
+@app.command(short_help="Look for damage.", epilog=_example("check"))
 def check(db: Db = None) -> None:
     """Look for damage: pages, indexes, references, rows without an owner, the schema.
 
@@ -69,7 +76,7 @@ def check(db: Db = None) -> None:
     say(f"{path} is sound")
 
 
-@app.command(short_help="Say what is in it.")
+@app.command(short_help="Say what is in it.", epilog=_example("info"))
 def info(db: Db = None) -> None:
     """Say what is in a database: its size, its runs, the rows of each table, what was lost."""
     from storage import revision  # noqa: PLC0415
@@ -89,7 +96,7 @@ def info(db: Db = None) -> None:
             write(parts, Format.TABLE, _RUNS, sys.stdout)
 
 
-@app.command(short_help="Give free space back.")
+@app.command(short_help="Give free space back.", epilog=_example("compact"))
 def compact(db: Db = None) -> None:
     """Write a database anew without its free pages, so that its file shrinks.
 
@@ -105,9 +112,10 @@ def compact(db: Db = None) -> None:
     engine = open_readonly(path)  # refuses what is missing or not ours, before the lock makes it
     revision.refuse_newer(engine, revision.current(engine))
     engine.dispose()
-    lock(path)
     before = file_bytes(path)
-    rewrite(path, _progress if sys.stderr.isatty() else lambda _: None)
+    with as_owner(path):
+        lock(path)
+        rewrite(path, _progress if sys.stderr.isatty() else lambda _: None)
     print(f"{before / 1e6:.1f} MB became {file_bytes(path) / 1e6:.1f} MB")
 
 

@@ -2,6 +2,7 @@
 
 from enum import Enum
 
+from bpf.errors import UsageError
 from bpf.variable import Kind, Variable
 from storage.question import Value
 
@@ -12,6 +13,13 @@ class Growth(Enum):
     TOTAL = "total"
     DELTA = "delta"
     RATE = "rate"
+
+
+def growth_of(*, delta: bool, rate: bool) -> Growth:
+    """What --delta and --rate say together. Raises UsageError for both."""
+    if delta and rate:
+        raise UsageError("--delta and --rate exclude one another", "Leave one of them out.")
+    return Growth.DELTA if delta else Growth.RATE if rate else Growth.TOTAL
 
 
 def delta(variable: Variable, value: Value, base: Value) -> Value:

@@ -187,6 +187,20 @@ def _share(last: Mapping[str, Any]) -> float | None:
     return round(share, 4)
 
 
+#: What ``run.filters`` says beside filters.
+_BOUNDS: Final = ("max_connections", "max_overhead", "keep", "rollup", "max_db_size")
+
+
+def _kept(bounds: Mapping[str, str]) -> str:
+    """How much history is kept, where that is bounded."""
+    says = {
+        "keep": "for {}",
+        "rollup": "thinned to a sample in each step:age {}",
+        "max_db_size": "up to {} in all",
+    }
+    return ", ".join(text.format(bounds[name]) for name, text in says.items() if bounds[name])
+
+
 _NOTHING: Final = Health(Path(), 0, 0, None, [], None)
 _LOOK: Final[Look[dict[str, Any]]] = Look(
     keys=tuple(_as_object(_NOTHING)),
@@ -240,7 +254,7 @@ def _lines(health: Health, found: Mapping[str, Any]) -> dict[str, str]:
     ran = age((run["ended_us"] or health.now_us) - run["started_us"])
     end = f", ended ({run['end_reason']})" if run["ended_us"] else ""
     asked: dict[str, list[str]] = json.loads(run["filters"])
-    budget = ", ".join(asked.pop("max_overhead", []))
+    bounds = {name: ", ".join(asked.pop(name, [])) for name in _BOUNDS}
     lines |= {
         "run": f"{run['run_id']}, since {found['started']}, {ran}{end}",
         "host": f"{run['host']}, Linux {run['kernel']}, estats {run['version']}",
@@ -259,7 +273,11 @@ def _lines(health: Health, found: Mapping[str, Any]) -> dict[str, str]:
             f"{found['snapshots']}, the last one {age(health.age_us)} ago with"
             f" {found['connections']} connections{rows}, lag {age(found['lag_us'])}"
         )
-    if budget:
+    if most := bounds["max_connections"]:
+        lines["bound"] = f"{most} connections at a time"
+    if kept := _kept(bounds):
+        lines["kept"] = kept
+    if budget := bounds["max_overhead"]:
         share = "?" if found["bpf_share"] is None else f"{found['bpf_share']:.1%}"
         lines["budget"] = (
             f"{float(budget):.1%} of a CPU; taken {share}, flush interval"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from bpf.variable import Variable
-from cli import options
+from cli import complete, options
 from cli.answers import closed_by, end_point
 from cli.asking import Asked, asking
 from cli.names import USUAL_OF_LISTENERS, variables_of_listeners
@@ -60,7 +60,12 @@ Pid = Annotated[
 ]
 Var = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="A variable; any case, * and ?.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        help="A variable; any case, * and ?.",
+        autocompletion=complete.variables_of_listeners,
+        show_default=False,
+    ),
 ]
 History = Annotated[bool, typer.Option("--history", help="All samples, not only the newest.")]
 

@@ -58,8 +58,9 @@ STATES: Final = (
 #: What the kernel and ss call some of them.
 _OTHER_NAMES = {"synrecv": "synreceived", "close": "closed", "estab": "established"}
 
-_ALTERNATIVES_MAX = 500
+ALTERNATIVES_MAX: Final = 500
 _OF_CONNECTIONS = (Table.CONNECTION, *SAMPLED)
+_TABLES = {table.value: table for table in SAMPLED}
 _BY_RFC = {v.rfc.lower(): v for v in CATALOGUE if v.rfc}
 _WORD_IN_UNIT = re.compile(r"(-?[0-9]+)=(\w+)")
 _LIST_THEM = "`estats variables` lists them all."
@@ -71,6 +72,24 @@ def variables_of_connections(asked: Sequence[str]) -> tuple[Variable, ...]:
     Raises UsageError for a name that is none, and for variables of the host or of listeners.
     """
     return _variables_of("connections", _OF_CONNECTIONS, asked) if asked else USUAL
+
+
+def all_or(asked: Sequence[str], tables: Sequence[str]) -> tuple[Variable, ...]:
+    """The variables of a connection that are named, or those of whole tables; all if none is.
+
+    Raises UsageError for what is no such variable or table.
+    """
+    chosen = set(map(str.lower, split(tables)))
+    if unknown := chosen - _TABLES.keys():
+        raise UsageError(
+            f"there is no table {min(unknown)!r} of connections",
+            f"The tables are {', '.join(_TABLES)}.",
+        )
+    if not asked and not chosen:
+        return tuple(v for v in CATALOGUE if v.table in _OF_CONNECTIONS)
+    whole = [v for v in CATALOGUE if v.table.value in chosen]
+    named = variables_of_connections(asked) if asked else ()
+    return tuple(dict.fromkeys([*whole, *named]))
 
 
 def variables_of_listeners(asked: Sequence[str]) -> tuple[Variable, ...]:
@@ -149,10 +168,10 @@ def split(texts: Iterable[str]) -> list[str]:
     Raises UsageError for more alternatives than SQLite takes in one condition.
     """
     words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
-    if len(words) > _ALTERNATIVES_MAX:
+    if len(words) > ALTERNATIVES_MAX:
         raise UsageError(
             f"an option has {len(words)} values",
-            f"Give at most {_ALTERNATIVES_MAX}, or a range, a network or a pattern instead.",
+            f"Give at most {ALTERNATIVES_MAX}, or a range, a network or a pattern instead.",
         )
     return words
 

@@ -19,8 +19,8 @@ _SILENT_INTERVALS = 10
 
 def say_source(path: Path, parts: Sequence[RunPart]) -> None:
     """Say which file was read, over which period, and how much was lost in it."""
-    snapshots = _counted(sum(part.snapshots for part in parts), "snapshot")
-    runs = _counted(len(parts), "run")
+    snapshots = counted(sum(part.snapshots for part in parts), "snapshot")
+    runs = counted(len(parts), "run")
     say(f"{path}: {_period(parts)}, {snapshots} of {runs}, {losses(parts)}")
     for part in parts:
         if sentence := _end_of(part, is_newest=part is parts[-1]):
@@ -50,19 +50,21 @@ def losses(parts: Sequence[RunPart]) -> str:
         for name in ("lost", "lost_finals", "untracked")
     }
     found = [
-        f"{lost['lost']} lost" if not lost["lost"] else _counted(lost["lost"], "batch") + " lost"
+        f"{lost['lost']} lost" if not lost["lost"] else counted(lost["lost"], "batch") + " lost"
     ]
     if lost["lost_finals"]:
-        found.append(f"{_counted(lost['lost_finals'], 'final batch')} lost")
+        found.append(f"{counted(lost['lost_finals'], 'final batch')} lost")
     if lost["untracked"]:
-        found.append(f"{_counted(lost['untracked'], 'connection')} not tracked")
+        found.append(f"{counted(lost['untracked'], 'connection')} not tracked")
+    if evicted := sum(part.meters["evicted"] for part in parts):
+        found.append(f"{counted(evicted, 'idle connection')} evicted to keep to --max-connections")
     if left_out := sum(part.meters["sampled_out"] for part in parts):
-        left = f"{_counted(left_out, 'new connection')} left out to keep to --max-overhead"
+        left = f"{counted(left_out, 'new connection')} left out to keep to --max-overhead"
         found.append(left)
     if missed := sum(part.meters["missed"] for part in parts):
-        found.append(f"{_counted(missed, 'run')} of hooks skipped")
+        found.append(f"{counted(missed, 'run')} of hooks skipped")
     if replaced := sum(part.meters["replaced"] for part in parts):
-        found.append(f"{_counted(replaced, 'process')} died and replaced")
+        found.append(f"{counted(replaced, 'process')} died and replaced")
     return ", ".join(found)
 
 
@@ -114,6 +116,7 @@ def _end_of(part: RunPart, *, is_newest: bool) -> str | None:
     return f"run {run['run_id']} has no end: {how} {short(part.to_us)}"
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """``1 connection``, ``2 connections``."""
     plural = f"{what}es" if what.endswith(("ch", "s")) else f"{what}s"
     return f"{count} {what if count == 1 else plural}"

@@ -8,11 +8,12 @@ from typing import Annotated, Final
 import typer
 
 from bpf.errors import UsageError
+from cli import complete
 from cli.choice import addresses, nets, ports, process_names
 from cli.names import state_numbers
 from cli.render import Format
 from cli.times import now_us, parse_time
-from storage.question import Filter
+from storage.question import Ends, Filter
 
 SYSTEM_DATABASE: Final = Path("/var/lib/estats/flows.db")
 HERE_DATABASE: Final = Path("flows.db")
@@ -31,11 +32,21 @@ Db = Annotated[
 ]
 Sport = Annotated[
     list[str] | None,
-    typer.Option(metavar="PORT", help="LocalPort, likewise.", show_default=False),
+    typer.Option(
+        metavar="PORT",
+        help="LocalPort, likewise.",
+        autocompletion=complete.local_ports,
+        show_default=False,
+    ),
 ]
 Dport = Annotated[
     list[str] | None,
-    typer.Option(metavar="PORT", help="RemPort: 443, 5000-5010 or https.", show_default=False),
+    typer.Option(
+        metavar="PORT",
+        help="RemPort: 443, 5000-5010 or https.",
+        autocompletion=complete.remote_ports,
+        show_default=False,
+    ),
 ]
 Saddr = Annotated[
     list[str] | None,
@@ -52,12 +63,21 @@ Net = Annotated[
 Pid = Annotated[
     list[int] | None,
     typer.Option(
-        metavar="PID", max=_PID_MAX, help="Process that owns the socket.", show_default=False
+        metavar="PID",
+        max=_PID_MAX,
+        help="Process that owns the socket.",
+        autocompletion=complete.process_ids,
+        show_default=False,
     ),
 ]
 Comm = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Its name; * and ? stand for others.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        help="Its name; * and ? stand for others.",
+        autocompletion=complete.process_names,
+        show_default=False,
+    ),
 ]
 State = Annotated[
     list[str] | None,
@@ -91,6 +111,24 @@ Sort = Annotated[
         metavar="[-]NAME", help="A variable or column; - for largest first.", show_default=False
     ),
 ]
+Var = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A variable; any case, * and ?.",
+        autocompletion=complete.variables,
+        show_default=False,
+    ),
+]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="All variables of a table: perf.",
+        autocompletion=complete.tables,
+        show_default=False,
+    ),
+]
 As = Annotated[Format, typer.Option("--format", help="How to write it.")]
 
 
@@ -101,6 +139,19 @@ def database(db: Path | None) -> Path:
     if named := os.environ.get("ESTATS_DB"):
         return Path(named)
     return HERE_DATABASE if HERE_DATABASE.exists() else SYSTEM_DATABASE
+
+
+def has_database(db: Path | None) -> bool:
+    """Whether one is named, or there is one in a usual place, be it one that may not be read."""
+    if db is not None or os.environ.get("ESTATS_DB"):
+        return True
+    try:
+        database(None).stat()
+    except FileNotFoundError:
+        return False
+    except OSError:  # (it is another user's)
+        return True
+    return True
 
 
 def period_limits(since: str | None, until: str | None) -> tuple[int | None, int | None]:
@@ -126,6 +177,7 @@ def wanted(  # noqa: PLR0913  (one for each option)
     comm: Sequence[str] | None,
     state: Sequence[str] | None,
     is_open: bool | None,
+    which: tuple[tuple[int, ...], tuple[Ends, ...]] = ((), ()),
 ) -> Filter:
     """The options that choose connections, checked. Raises UsageError."""
     return Filter(
@@ -138,4 +190,6 @@ def wanted(  # noqa: PLR0913  (one for each option)
         comms=process_names(comm or ()),
         states=state_numbers(state or ()),
         is_open=is_open,
+        indexes=which[0],
+        ends=which[1],
     )

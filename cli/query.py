@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,9 +12,10 @@ from bpf.variable import SAMPLED, Kind, Variable
 from cli import options
 from cli.answers import as_object, as_row, header, keys
 from cli.asking import Asked, asking
-from cli.choice import sort_order
-from cli.growth import Growth
+from cli.growth import Growth, growth_of
+from cli.live import at_hand, where
 from cli.names import variables_of_connections
+from cli.picking import picking
 from cli.render import Format, Look, say, write
 from storage.question import Order, Question
 
@@ -45,10 +46,6 @@ Examples:
   estats query --sport 22 --history --var CurCwnd,CurMSS --format csv
 """
 
-Var = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="A variable; any case, * and ?.", show_default=False),
-]
 History = Annotated[bool, typer.Option("--history", help="All samples, not only the newest.")]
 Delta = Annotated[bool, typer.Option("--delta", help="By how much counters grew.")]
 Rate = Annotated[bool, typer.Option("--rate", help="By how much they grew each second.")]
@@ -63,54 +60,27 @@ class Shape:
     history: bool
 
 
-def query(  # noqa: PLR0913  (one for each option)
+@picking
+def query(
+    asked: Asked,
     *,
-    dport: options.Dport = None,
-    sport: options.Sport = None,
-    daddr: options.Daddr = None,
-    saddr: options.Saddr = None,
-    net: options.Net = None,
-    pid: options.Pid = None,
-    comm: options.Comm = None,
-    state: options.State = None,
-    is_open: options.Open = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    var: Var = None,
+    var: options.Var = None,
     history: History = False,
     delta: Delta = False,
     rate: Rate = False,
-    sort: options.Sort = None,
-    limit: options.Limit = None,
     form: options.As = Format.TABLE,
-    db: options.Db = None,
 ) -> None:
     """Print values of variables; HELP says all of it."""
-    shape = Shape(variables_of_connections(var or ()), _growth(delta=delta, rate=rate), history)
-    order = sort_order(sort)
-    _refuse_nonsense(shape, order)
-    wanted = options.wanted(
-        sport=sport,
-        dport=dport,
-        saddr=saddr,
-        daddr=daddr,
-        net=net,
-        pid=pid,
-        comm=comm,
-        state=state,
-        is_open=is_open,
-    )
-    asked = Asked(db=db, since=since, until=until, wanted=wanted, order=order, limit=limit)
-    with asking(asked, shape.variables) as (reader, question):
+    growth = growth_of(delta=delta, rate=rate)
+    shape = Shape(variables_of_connections(var or ()), growth, history)
+    _refuse_nonsense(shape, asked.order)
+    with (
+        at_hand(where(asked, may_start=False)) as path,
+        asking(replace(asked, db=path), shape.variables) as (reader, question),
+    ):
         objects = _objects(reader, shape, question)
         if not write(objects, form, _look(shape), sys.stdout):
             say("no connection matches")
-
-
-def _growth(*, delta: bool, rate: bool) -> Growth:
-    if delta and rate:
-        raise UsageError("--delta and --rate exclude one another", "Leave one of them out.")
-    return Growth.DELTA if delta else Growth.RATE if rate else Growth.TOTAL
 
 
 def _refuse_nonsense(shape: Shape, order: Order) -> None:

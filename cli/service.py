@@ -37,7 +37,7 @@ class Service:
         self._told = 0.0
 
     def alive(self, status: str, interval_us: int) -> None:
-        """A snapshot has been committed. The first one makes the service ready.
+        """A snapshot has been committed, or is held. The first one makes the service ready.
 
         This is the only place that feeds the watchdog, so it starves when the writer, or any
         process that a snapshot takes, does not come on. A manager less patient than the interval

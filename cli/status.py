@@ -79,7 +79,8 @@ class StatusLine:
         if last is not None:
             sentence = (
                 f"stopped ({reason}): {last.snapshots} snapshots, {last.rows} rows,"
-                f" {last.lost} batches lost, {_left_out(last.overhead)}{_forgotten(last)}"
+                f" {last.lost - last.meters.get('untracked', 0)} batches lost, {_beyond(last)}"
+                f"{_left_out(last.overhead)}{_forgotten(last)}"
                 f"{size(last.database_bytes)} in {self._path}"
             )
             facts = {"reason": reason, "database": self._path, **_facts(last)}
@@ -139,10 +140,12 @@ def describe(progress: Progress) -> str:
     """
     seconds = max(progress.interval_us, 1) / 1e6
     merged = f" merged {progress.merged}" if progress.merged else ""
+    evicted = progress.meters.get("evicted", 0)
+    made_room = f" evicted {evicted}" if evicted else ""
     parts = [
         f"{progress.connections} connections",
         f"{progress.interval_ops / seconds:.0f} ops/s",
-        f"lost {progress.lost}{merged}",
+        f"lost {progress.lost}{made_room}{merged}",
         *_overhead(progress.overhead),
         f"lag {progress.lag_us / 1000:.0f} ms",
         f"db {size(progress.database_bytes)}",
@@ -165,6 +168,14 @@ def _left_out(spent: Spent | None) -> str:
     if spent is None or not spent.sampled_out:
         return ""
     return f"{spent.sampled_out} new connections left out to keep to --max-overhead, "
+
+
+def _beyond(last: Progress) -> str:
+    """What the bound on connections cost."""
+    untracked, evicted = (last.meters.get(name, 0) for name in ("untracked", "evicted"))
+    parts = [f"{untracked} connections not tracked, "] * bool(untracked)
+    parts += [f"{evicted} evicted to keep to --max-connections, "] * bool(evicted)
+    return "".join(parts)
 
 
 def _forgotten(last: Progress) -> str:

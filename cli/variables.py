@@ -8,6 +8,7 @@ import typer
 
 from bpf.catalogue import CATALOGUE
 from bpf.variable import SAMPLED, Status, Table, Variable
+from cli import complete
 from cli.names import matching, value_words
 from cli.render import Format, Look, say, table_width, write
 
@@ -29,7 +30,13 @@ _VIEWS: Final = {
 }
 
 Name = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="Variables.", show_default=False)
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Variables.",
+        autocompletion=complete.all_variables,
+        show_default=False,
+    ),
 ]
 InTable = Annotated[
     Table | None, typer.Option("--table", help="Only those of one table.", show_default=False)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bpf.errors import UsageError
 from bpf.filters import Filters, Network
+from bpf.loader import CONNECTIONS_MAX
 from bpf.record import IDENTITY, Flag, batch_dtype
 from bpf.variable import SAMPLED, Table
 from collector.sock_diag import SOCKET, dump
@@ -80,13 +81,22 @@ class DiagSource:
     sent again as final, with the values of the last look; a socket in TIME_WAIT is not listed.
     Only a complete answer of the kernel can tell that.
 
-    ``skipped`` counts damaged messages of the kernel, ``incomplete`` the polls that stayed so.
+    ``skipped`` counts damaged messages of the kernel, ``incomplete`` the polls that stayed so,
+    ``untracked`` connections that found as many as may be known already when they were first seen.
     """
 
     more = False
 
-    def __init__(self, tables: Collection[Table], filters: Filters | None = None) -> None:
-        """Watch what ``filters`` let through; raises UsageError if inet_diag cannot decide them."""
+    def __init__(
+        self,
+        tables: Collection[Table],
+        filters: Filters | None = None,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        """Watch what ``filters`` let through; raises UsageError if inet_diag cannot decide them.
+
+        No more than ``connections_max`` are known at a time; the others wait until some have ended.
+        """
         self.filters = filters or Filters()
         if self.filters.by_owner:
             raise UsageError(
@@ -95,6 +105,9 @@ class DiagSource:
             )
         self.skipped = 0
         self.incomplete = 0
+        self.untracked = 0
+        self._most = connections_max
+        self._waiting = np.zeros(0, "u8")  # cookies of those beyond it
         self._tables = tuple(t for t in SAMPLED if t in tables)
         self._dtype = batch_dtype(self._tables)
         self._last = np.zeros(0, self._dtype)  # of every open connection
@@ -126,6 +139,8 @@ class DiagSource:
         who = identities(sockets, now_ns)
         if not (wanted := matches(self.filters, who)).all():
             sockets, who = sockets[wanted], who[wanted]
+        admitted = self._admit(who["cookie"], complete=complete)
+        sockets, who = sockets[admitted], who[admitted]
         last = self._last
         old, new, same = _pair(last["identity"], who)
         ended = np.full(len(last), complete)
@@ -143,6 +158,17 @@ class DiagSource:
         self._last = _joined(live, last[kept]) if kept.any() else live
         batches.flags.writeable = False  # the next poll compares with it
         return batches
+
+    def _admit(self, cookies: Array, *, complete: bool) -> Array:
+        """Whose batches are made: whoever is known, and of the others those that find room."""
+        admitted = np.isin(cookies, self._last["identity"]["cookie"])
+        stay = np.count_nonzero(admitted) if complete else len(self._last)
+        others = np.flatnonzero(~admitted)
+        admitted[others[: max(0, self._most - stay)]] = True
+        beyond = cookies[~admitted]
+        self.untracked += int(np.count_nonzero(np.isin(beyond, self._waiting, invert=True)))
+        self._waiting = beyond
+        return admitted
 
     def _continue(self, live: Array, old: Array, new: Array, same: Array) -> None:
         """Number ``live`` batches; ``live[new]`` are of sockets known as ``self._last[old]``."""

@@ -4,12 +4,13 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from bpf.errors import EnvironmentLacksError, EstatsError
+from bpf.errors import EnvironmentLacksError, EstatsError, exhausted
 from bpf.loader import Loaded, Request, load
 from bpf.meters import Run
 from bpf.record import batch_dtype
@@ -23,6 +24,7 @@ from collector.finals import Finals
 from collector.kernel import Counters, Overflow
 from collector.listeners import KernelListeners, Listeners, control
 from collector.overhead import Overhead
+from collector.privileges import Rights, acting_as, as_writer, keep_for_supervising
 from collector.recording import Recorder, Recording, ReplaySource
 from collector.ring import Ring, RingSource
 from collector.settings import Settings
@@ -54,18 +56,37 @@ class Watch:
     stopping: Callable[[], None] = lambda: None
 
 
+@contextmanager
+def _naming_what_ran_out() -> Generator[None]:
+    """As the error that says so: descriptors, memory or processes."""
+    try:
+        yield
+    except OSError as e:
+        if lack := exhausted(e):
+            raise lack from e
+        raise
+
+
+@_naming_what_ran_out()
 def collect(
-    settings: Settings, source: Source, prepare: Prepare, version: str, watch: Watch
+    settings: Settings,
+    source: Source,
+    prepare: Prepare,
+    version: str,
+    watch: Watch,
+    rights: Rights | None = None,
 ) -> str:
     """Run until told to stop; returns the reason. ``prepare`` opens storage in the writer.
 
+    ``rights`` are what writer and workers keep, and then this process gives up what it needs no
+    more, for good; None: all of them have those of this process.
     Raises EstatsError: the database is then as its last snapshot left it, and nothing of ours is
     left in the kernel.
     """
     recording = Recording(settings.replay) if settings.replay else None
     stop = Stop()
     # Before anything else is loaded: the writer opens storage while the programs are compiled.
-    crew = Crew.start(prepare)
+    crew = Crew.start(as_writer(rights, prepare) if rights else prepare)
     supervisor = Supervisor(crew, settings.interval_us, watch.progress, watch.say)
     try:
         supervisor.loaded = None if recording else _load(settings, source, watch)
@@ -76,7 +97,9 @@ def collect(
                 settings = replace(settings, shards=1)
             run = _run(settings, supervisor.loaded, version)
         supervisor.overhead = _overhead(settings, supervisor.loaded, watch)
-        _start_workers(supervisor, settings, run, recording)
+        if rights:
+            keep_for_supervising(times_programs=supervisor.overhead is not None)
+        _start_workers(supervisor, settings, run, recording, rights)
         watch.say(_begun(run))
         if recording:
             reason = supervisor.replay(recording, stop)
@@ -107,6 +130,7 @@ def _load(settings: Settings, source: Source, watch: Watch) -> Loaded | None:
         filters=settings.filters,
         rtt_threshold_us=settings.rtt_threshold_us,
         adjustable=settings.max_overhead is not None,
+        connections_max=settings.connections_max,
     )
     try:
         loaded = load(request)
@@ -161,7 +185,11 @@ def _run(settings: Settings, loaded: Loaded | None, version: str) -> Run:
 
 
 def _start_workers(
-    supervisor: Supervisor, settings: Settings, run: Run, recording: Recording | None
+    supervisor: Supervisor,
+    settings: Settings,
+    run: Run,
+    recording: Recording | None,
+    rights: Rights | None,
 ) -> None:
     """One for each shard; what they must not keep open is closed in them."""
     numbered = supervisor.crew.begin(run)
@@ -175,19 +203,24 @@ def _start_workers(
             fds = loaded.listeners if loaded else None
             supervisor.listening = KernelListeners(fds) if fds else DiagListeners(settings.filters)
     if settings.record:
-        supervisor.recorder = Recorder(settings.record, run)
+        with acting_as(rights.maker_of(settings.record) if rights else None):
+            supervisor.recorder = Recorder(settings.record, run, rights.group if rights else None)
     finals = None
     if loaded and not settings.record:
         finals = [Finals(batch_dtype(settings.tables)) for _ in range(run.shards)]
 
     def work(shard: int, place: Place) -> None:
         try:
+            if rights:
+                rights.in_worker()
             sources = _sources(settings, loaded, recording, shard, run.shards)
             if loaded:
                 loaded.keep_shard(shard)
             shard_tables = Tables(sampled, numbered, run.shards, shard)
             worker = Worker(shard, sources, shard_tables, place.orders, place.writer)
             worker.recorder = supervisor.recorder
+            # Who closed keeps its row until its end was handed over, and one cut longer.
+            worker.rows_max = 2 * settings.connections_max // run.shards
             worker.finals = finals[shard] if finals else None
             if place.inherited:
                 shard_tables.inherit(place.inherited)
@@ -211,7 +244,7 @@ def _sources(
     if recording:
         return [ReplaySource(recording, shard)]
     if loaded is None:
-        return [DiagSource(settings.tables, settings.filters)]
+        return [DiagSource(settings.tables, settings.filters, settings.connections_max)]
     dtype = batch_dtype(settings.tables)
     rings: list[RingSource] = [
         Ring(fd, loaded.ring_bytes, dtype)

@@ -26,9 +26,12 @@ COUNTERS: Final = np.dtype(
             "ended",
             "sampled_out",
             "resync",
+            "evicted",
         )
     ]
 )
+#: What the census tells of a connection: CLOCK_MONOTONIC µs of its last segment or timer.
+LIVING: Final = np.dtype([("id", "u8"), ("active_us", "u8")])
 _SWEEPS_MAX: Final = 50
 _SWEEP_PAUSE_SECONDS: Final = 0.002
 _READ_BYTES: Final = 32 << 10  # of an iterator, at once
@@ -66,6 +69,7 @@ class Overflow:
     """A RingSource of final batches that found no room in their ring: a hash map of the kernel."""
 
     more = False
+    untracked = 0
 
     def __init__(self, loaded: Loaded, counters: Counters, shard: int, dtype: Dtype) -> None:
         """The overflow of one shard."""
@@ -114,7 +118,7 @@ def sweep(loaded: Loaded) -> int:
 
 
 def census(loaded: Loaded) -> Array:
-    """The ids of all connections that live now, once each, in order.
+    """All connections that live now (dtype ``LIVING``), once each, in the order of their ids.
 
     What one read does not hold is taken twice. The kernel finds its place again by counting, so
     that a connection which ends between two reads hides another; hardly the same one twice.
@@ -122,5 +126,7 @@ def census(loaded: Loaded) -> Array:
     told = syscall.iterate(loaded.census)
     if len(told) >= _READ_BYTES:
         told += syscall.iterate(loaded.census)
-    ids: Array = np.unique(np.frombuffer(told, "u8"))
-    return ids
+    living = np.frombuffer(told, LIVING)
+    _, first = np.unique(living["id"], return_index=True)
+    once: Array = living[first]
+    return once

@@ -66,11 +66,17 @@ class Cut:
 class Recorder:
     """Appends to a recording. All processes of a collector may hold one of the same file."""
 
-    def __init__(self, path: Path, run: Run) -> None:
-        """Create the recording; raises UsageError if the path is taken or cannot be created."""
+    def __init__(self, path: Path, run: Run, group: int | None = None) -> None:
+        """Create the recording, which only its owner and ``group`` may read.
+
+        Raises UsageError if the path is taken or cannot be created.
+        """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_APPEND | os.O_CLOEXEC
         try:
             self._fd = os.open(path, flags, 0o600)
+            if group is not None:
+                os.fchown(self._fd, -1, group)
+                os.fchmod(self._fd, 0o640)
         except FileExistsError:
             raise UsageError(
                 f"{path} exists already", "Choose another name: a recording replaces nothing"
@@ -219,6 +225,8 @@ class Recording:
 
 class ReplaySource:
     """A RingSource: one shard of a recording, a chunk at each read."""
+
+    untracked = 0
 
     def __init__(self, recording: Recording, shard: int) -> None:
         """From the recording's beginning; to be read with its cuts in order."""

@@ -20,7 +20,12 @@ _ADVICE: Final = "The kernel programs and this program are not of one build: rei
 
 
 class RingSource(Protocol):
-    """Where batches come from: a kernel ring, a poll of the sockets, a recording."""
+    """Where batches come from: a kernel ring, a poll of the sockets, a recording.
+
+    ``untracked`` is how many connections it left out by itself, ever.
+    """
+
+    untracked: int
 
     @property
     def more(self) -> bool:
@@ -53,6 +58,8 @@ class Ring:
 
     The mapping lives as long as the ring or any array that was read from it.
     """
+
+    untracked = 0  # the kernel's programs count theirs
 
     def __init__(
         self, fd: int, ring_bytes: int, dtype: Dtype, batches_max: int = BATCHES_MAX

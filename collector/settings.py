@@ -8,11 +8,13 @@ from typing import Final
 
 from bpf.errors import UsageError
 from bpf.filters import Filters
+from bpf.loader import CONNECTIONS_MAX
 from bpf.variable import HISTORIES, Table
 
 SHARDS_MAX: Final = 64
 INTERVAL_US_MIN: Final = 10_000
 FLUSH_US_MIN: Final = 1_000
+CONNECTIONS_MAX_MIN: Final = 100  # what is less has no sixteenth to be short of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,8 @@ class Settings:
     ``interval_us`` between two snapshots; ``flush_us`` the least time between two batches of a
     connection, in microseconds. ``duration_us`` None: until told to stop. RTT samples
     above ``rtt_threshold_us`` count as high. ``max_overhead`` is the share of one CPU that the
-    kernel programs may take; None: whatever they take. ``record`` and
+    kernel programs may take; None: whatever they take. No more than ``connections_max`` are
+    tracked at a time. ``record`` and
     ``replay`` are paths of recordings, to write and to read. What is kept is storage's affair; here
     it is only told: ``keep_us`` in the RFC's control table, ``bounds`` as they were asked for.
     """
@@ -34,6 +37,7 @@ class Settings:
     duration_us: int | None = None
     rtt_threshold_us: int = 100_000
     max_overhead: float | None = None
+    connections_max: int = CONNECTIONS_MAX
     filters: Filters = field(default_factory=Filters)
     record: Path | None = None
     replay: Path | None = None
@@ -57,6 +61,11 @@ class Settings:
             raise UsageError(f"--interval is shorter than {INTERVAL_US_MIN} microseconds")
         if self.flush_us < FLUSH_US_MIN:
             raise UsageError(f"--flush-interval is shorter than {FLUSH_US_MIN} microseconds")
+        if self.connections_max < CONNECTIONS_MAX_MIN:
+            raise UsageError(
+                f"--max-connections {self.connections_max} is less than {CONNECTIONS_MAX_MIN}",
+                "to track fewer, say which: --port, --net, --comm",
+            )
         if self.duration_us is not None and self.duration_us <= 0:
             raise UsageError("--duration is not longer than nothing")
         if self.max_overhead is not None and not 0 < self.max_overhead < math.inf:
@@ -66,10 +75,11 @@ class Settings:
             )
 
     def asked(self) -> dict[str, list[str]]:
-        """What was asked for, for the ``run`` row: filters, the budget, and what is kept."""
+        """For the ``run`` row: the filters, and every bound but those that nobody asked for."""
+        most = {"max_connections": [str(self.connections_max)]}
         budget = {} if self.max_overhead is None else {"max_overhead": [str(self.max_overhead)]}
         kept = {name: [text] for name, text in self.bounds.items()}
-        return self.filters.as_dict() | budget | kept
+        return self.filters.as_dict() | most | budget | kept
 
 
 def table_names() -> list[str]:

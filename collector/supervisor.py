@@ -15,6 +15,7 @@ from bpf.meters import LOSSES
 from bpf.variable import Table
 from collector.channel import Array
 from collector.crew import Crew, WriterDiedError
+from collector.crowd import Crowd
 from collector.event import Event, Level
 from collector.kernel import Counters, census, sweep
 from collector.listeners import Listeners, ListenerSource
@@ -105,7 +106,7 @@ class _Living(NamedTuple):
     """The connections alive as of ``began_ns``."""
 
     began_ns: int
-    ids: Array
+    connections: Array  # dtype LIVING
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,6 +143,7 @@ class Supervisor:
     host: dict[Table, Mapping[str, int]] = field(default_factory=dict[Table, Mapping[str, int]])
     _replaying: bool = False
     _counters: Counters | None = None
+    _crowd: Crowd | None = None
     _counted: dict[str, int] = field(default_factory=dict[str, int])
     _sums: dict[str, int] = field(default_factory=dict[str, int])
     _losses: Counter[str] = field(default_factory=Counter[str])
@@ -158,6 +160,7 @@ class Supervisor:
         """Snapshots until a signal or the duration; the reason."""
         if self.loaded is not None:
             self._counters = Counters(self.loaded, len(self.crew.workers))
+            self._crowd = Crowd(self.loaded)
         interval_ns = self.interval_us * 1_000
         started = due = time.monotonic_ns()
         end = None if duration_us is None else started + duration_us * 1_000
@@ -192,9 +195,7 @@ class Supervisor:
         living = None
         began_ns = time.thread_time_ns()
         if self.loaded is not None:
-            if last or time.monotonic_ns() >= self._census_due_ns:
-                living = self._count_living(self.loaded)
-            sweep(self.loaded)
+            living = self._look_around(self.loaded, last=last)
         listening = self.listening.look() if self.listening else None
         own_ns = time.thread_time_ns() - began_ns
         cut = Cut(time.monotonic_ns(), time.time_ns() // 1_000)
@@ -276,7 +277,7 @@ class Supervisor:
 
     def _tell(self, shard: int, order: _Order, until_ns: int) -> None:
         """What a worker applies is stamped up to the cut, or, of a new one, up to now."""
-        live = {"live": order.living.ids} if order.living else {}
+        live = {"live": order.living.connections["id"]} if order.living else {}
         moments = {"until_ns": until_ns, "written_ns": self._written_ns}
         self.crew.tell(shard, {**order.to_worker, **moments}, live)
 
@@ -389,24 +390,45 @@ class Supervisor:
             sampled_out=self._counted["sampled_out"],
         )
 
+    def _look_around(self, loaded: Loaded, *, last: bool) -> _Living | None:
+        """Have everybody tell what is new, and the idlest make room for others where it is short.
+
+        Gives the living, if they were counted.
+        """
+        assert self._crowd is not None, "the bound is the programs'"
+        is_short = self._crowd.is_short()
+        living = None
+        if last or is_short or time.monotonic_ns() >= self._census_due_ns:
+            living = self._count_living(loaded)
+        if living and is_short and not last:
+            with self._crowd.making_room(
+                living.connections["active_us"], self._last_cut_ns // 1_000
+            ):
+                sweep(loaded)
+        else:
+            sweep(loaded)
+        return living
+
     def _count_living(self, loaded: Loaded) -> _Living:
         """Before the cut: who lives no more has sent its final batch by then, or never will.
 
         Who neither lives nor was seen to end has ended unseen, with a row or without. Connections
         that come or go during the census make these too few, never too many, until the next one.
         """
-        assert self._counters is not None, "counters are the programs'"
+        assert self._counters is not None and self._crowd is not None, "both are the programs'"
         began_ns = time.monotonic_ns()
         self._census_due_ns = began_ns + _CENSUS_NS
         opened = self._counters.total("opened")
-        ids = census(loaded)
-        self._unseen = max(self._unseen, opened - len(ids) - self._counters.total("ended"))
-        return _Living(began_ns, ids)
+        connections = census(loaded)
+        ended = self._counters.total("ended")
+        self._unseen = max(self._unseen, opened - len(connections) - ended)
+        self._crowd.note_unseen(self._unseen)
+        return _Living(began_ns, connections)
 
     def _counted_since(self) -> dict[str, int]:
         """What the programs counted since the last snapshot."""
         assert self._counters is not None, "counters are the programs'"
-        names = ["lost", "lost_finals", "untracked"]
+        names = ["lost", "lost_finals", "untracked", "evicted"]
         if self.overhead:
             names.append("sampled_out")
         totals = {name: self._counters.total(name) for name in names}

@@ -167,6 +167,11 @@ class Tables:
         return len(rows)
 
     @property
+    def rows_used(self) -> int:
+        """How many connections there are, with those that closed and are not forgotten yet."""
+        return len(self._rows) - len(self._spare)
+
+    @property
     def rows_allocated(self) -> int:
         """How many connections there is room for now."""
         return len(self._rows)
@@ -227,7 +232,7 @@ class Tables:
 
     def _give_room_back(self) -> None:
         """After a crowd has gone for good."""
-        used = len(self._rows) - len(self._spare)
+        used = self.rows_used
         is_roomy = len(self._rows) > max(_ROWS_MIN, 4 * used)
         self._roomy_takes = self._roomy_takes + 1 if is_roomy else 0
         if self._roomy_takes == _ROOMY_TAKES:

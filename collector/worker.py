@@ -1,6 +1,7 @@
 """A worker process: owns one shard, drains its rings, hands over what changed at each cut."""
 
 import select
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ class Worker:
     """One shard: its sources (index is the CPU), its tables, and its two channels.
 
     ``finals`` is None where nobody takes the place of a worker that died.
+
+    From one cut to the next it reads no further once its tables have ``rows_max`` rows: what comes
+    then fills the rings, and what finds no room there the programs count. So memory is bounded by
+    this and what the rings hold, however many connections come and go between two cuts.
     """
 
     shard: int
@@ -32,7 +37,9 @@ class Worker:
     writer: Channel
     recorder: Recorder | None = None
     finals: Finals | None = None
+    rows_max: int = sys.maxsize
     _lost_finals: int = 0
+    _untracked: int = 0
 
     def inherit(self, handed_ns: int) -> None:
         """Begin with what a dead worker had read of this shard and not handed over."""
@@ -53,7 +60,7 @@ class Worker:
             ready = {fd for fd, _ in poll.poll(POLL_SECONDS)}
             if self.orders.fileno() in ready:
                 last = self._cut()
-            elif waking:
+            elif waking and self.tables.rows_used < self.rows_max:
                 offset = time.time_ns() - time.monotonic_ns()
                 self.drain(time.monotonic_ns(), offset, waking)
 
@@ -97,4 +104,7 @@ class Worker:
     def _meters(self, cut_ns: int, order: dict[str, Any]) -> dict[str, int]:
         lag_us = 0 if order["replayed"] else (time.monotonic_ns() - cut_ns) // 1_000
         lost, self._lost_finals = self._lost_finals, 0
-        return {**self.tables.meters(), "lag_us": lag_us, "lost_finals": lost}
+        before, self._untracked = self._untracked, sum(s.untracked for s in self.sources)
+        untracked = self._untracked - before
+        own = {"lag_us": lag_us, "lost_finals": lost, "untracked": untracked}
+        return {**self.tables.meters(), **own}

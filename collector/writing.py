@@ -161,7 +161,7 @@ class _Writing:
             assert part["cut_ns"] == order["cut_ns"], "every shard cuts at the same moment"
             connections.append(arrays["connections"])
             samples.append(arrays["samples"])
-            for name in ("connections", "batches", "ops", "late", "lost_finals"):
+            for name in ("connections", "batches", "ops", "late", "lost_finals", "untracked"):
                 meters[name] += part["meters"][name]
             meters["lag_us"] = max(meters["lag_us"], part["meters"]["lag_us"])
         rows = listeners["rows"].view(LISTENER_ROW) if listeners else np.zeros(0, LISTENER_ROW)

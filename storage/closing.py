@@ -49,6 +49,8 @@ def close_reason(old_state: int, error: int, flags: int) -> str:
     """Why one connection closed; ``old_state`` is the last but CLOSE, ``error`` is sk_err."""
     if flags & Flag.POLLED:
         return "gone"
+    if flags & Flag.EVICTED:
+        return "evicted"
     if not flags & Flag.FINAL:
         return "close not seen"
     if error == 0:

@@ -1,6 +1,5 @@
 """Write a database anew, without free pages; from then on it can shrink by itself."""
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -17,11 +16,10 @@ _STEPS: Final = 100_000  # of SQLite's machine, between two looks at how far it 
 def compact(path: Path, progress: Callable[[float], None]) -> None:
     """Do it while nobody else writes: the caller holds the lock. ``progress`` gets a share of 1.
 
-    SQLite makes a copy and then writes that into the log: each of them takes the room of what is
-    in use. Raises StorageError, DatabaseFullError before it begins among them.
+    SQLite makes a copy beside it and then writes that into the log: each of them takes the room of
+    what is in use. Raises StorageError, DatabaseFullError before it begins among them.
     """
     path = path.absolute()
-    os.environ["SQLITE_TMPDIR"] = str(path.parent)  # the copy lies where the room was looked for
     engine = open_writable(path)
     with storage_errors(path), engine.connect() as connection:
         database = connection.connection.driver_connection

@@ -65,9 +65,8 @@ def open_writable(path: Path) -> Engine:
                 "Run estats as its owner, or name another file with --db.",
             )
         blank = _is_blank(path)
-        engine = _engine(
-            path, "mode=rw", (*_NEW, *_WRITABLE) if blank else _WRITABLE, begin="BEGIN IMMEDIATE"
-        )
+        pragmas = (_temporary_files_beside(path), *(_NEW if blank else ()), *_WRITABLE)
+        engine = _engine(path, "mode=rw", pragmas, begin="BEGIN IMMEDIATE")
         if blank:
             with engine.begin() as connection:
                 connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -92,6 +91,15 @@ def open_readonly(path: Path) -> Engine:
         if _is_blank(path):
             raise DatabaseMissingError(f"{path} is still empty", _COLLECT_FIRST)
         return _engine(path, _readonly_mode(path), _READONLY, begin="BEGIN")
+
+
+def _temporary_files_beside(path: Path) -> str:
+    """What SQLite cannot hold in memory lies where a writer may write, and where the room is.
+
+    $SQLITE_TMPDIR would come too late: Python has SQLite read it when sqlite3 is imported.
+    """
+    folder = str(path.parent).replace("'", "''")
+    return f"PRAGMA temp_store_directory = '{folder}'"
 
 
 def _is_blank(path: Path) -> bool:

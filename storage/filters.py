@@ -9,7 +9,7 @@ from sqlalchemy import Table as SqlTable
 
 from bpf.filters import Network
 from storage.cells import spelled
-from storage.question import Filter, Period
+from storage.question import Ends, Filter, Period
 from storage.schema import CONNECTION, ENDPOINT, EVENT, SAMPLE
 
 
@@ -30,6 +30,9 @@ def conditions(wanted: Filter, period: Period) -> list[ColumnElement[bool]]:
     """The WHERE clause: every condition must hold. It names ``connection`` and no other table."""
     c = CONNECTION.c
     found = _local_end(CONNECTION, wanted, period)
+    if wanted.indexes or wanted.ends:
+        named = [c.ConnectIndex.in_(wanted.indexes)] if wanted.indexes else []
+        found.append(or_(*named, *map(_has_ends, wanted.ends)))
     if wanted.rem_ports:
         found.append(_port_in(c.RemPort, wanted.rem_ports))
     if wanted.rem_addresses:
@@ -39,6 +42,12 @@ def conditions(wanted: Filter, period: Period) -> list[ColumnElement[bool]]:
     if wanted.states:
         found.append(_state(period).scalar_subquery().in_(wanted.states))
     return found
+
+
+def _has_ends(ends: Ends) -> ColumnElement[bool]:
+    c = CONNECTION.c
+    names = (c.LocalAddress, c.LocalPort, c.RemAddress, c.RemPort)
+    return and_(*(column == value for column, value in zip(names, ends, strict=True)))
 
 
 def endpoint_conditions(wanted: Filter, period: Period) -> list[ColumnElement[bool]]:

@@ -60,7 +60,9 @@ def connections(found: Sequence[Sequence[Any]]) -> npt.NDArray[Any]:
     made = np.zeros(len(found), CONNECTION)
     if not found:
         return made
-    cells = dict(zip(CONNECTION_COLUMNS, zip(*found, strict=True), strict=True))
+    cells: dict[str, Sequence[Any]] = {
+        name: [row[place] for row in found] for place, name in enumerate(CONNECTION_COLUMNS)
+    }
     for name, column in (("connect_index", "ConnectIndex"), ("opened_us", "opened_us")):
         made[name] = _numbers(cells[column])
     made["closed_us"], made["lost"] = _numbers(cells["closed_us"]), cells["lost"]

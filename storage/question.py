@@ -8,6 +8,8 @@ from bpf.filters import Network
 from bpf.variable import Variable
 
 Value = int | str | None
+#: Local address and port, remote address and port.
+Ends = tuple[str, int, str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +19,8 @@ class Filter:
     Several values in one field are alternatives. Ports are half-open ranges; addresses are
     spelled as the database spells them; ``comms`` may hold the wildcards * and ?; ``states`` are
     RFC numbers; ``is_open`` asks for connections open, or closed, at the end of the period.
+    ``indexes`` and ``ends`` name connections, and are alternatives to each other too; listeners
+    have neither.
     """
 
     local_ports: tuple[range, ...] = ()
@@ -28,6 +32,8 @@ class Filter:
     comms: tuple[str, ...] = ()
     states: frozenset[int] = frozenset()
     is_open: bool | None = None
+    indexes: tuple[int, ...] = ()
+    ends: tuple[Ends, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from bpf.variable import Variable
 from storage import inventory, revision, u64
 from storage.engine import open_readonly
 from storage.errors import from_sqlite
+from storage.excerpt import Part, write_excerpt
 from storage.filters import define_net_test
 from storage.question import Period, Question, RunPart, Sample, Standing, Thinned, Value
 from storage.schema import ENDPOINT, RUN, SAMPLE, SNAPSHOT, THINNED
@@ -111,6 +112,11 @@ class Reader:
             for row in self._connection.execute(asked.order_by(RUN.c.run_id)).mappings()
         ]
 
+    def runs(self) -> dict[int, dict[str, Any]]:
+        """The rows of ``run`` by their number."""
+        found = self._connection.execute(select(RUN)).mappings()
+        return {row["run_id"]: dict(row) for row in found}
+
     def standing(self, recent_us: int) -> Standing | None:
         """Where the newest run stands; what is recent began at that time. None without a run."""
         run = self._one(select(RUN).order_by(RUN.c.run_id.desc()).limit(1))
@@ -146,6 +152,16 @@ class Reader:
     def row_counts(self) -> dict[str, int]:
         """How many rows each table has."""
         return inventory.row_counts(self._connection)
+
+    def excerpt(self, question: Question, target: Path, *, is_stretch: bool) -> tuple[int, int]:
+        """Write the chosen connections to a new database; how many they and their samples are.
+
+        As they stood when the period ended, or with ``is_stretch`` through all of it.
+        """
+        found = self._rows(connections((), question), question)
+        indexes = [row["ConnectIndex"] for row in found]
+        part = Part(indexes, question.period, is_stretch)
+        return len(indexes), write_excerpt(self._connection, part, target) if indexes else 0
 
     def latest(
         self, variables: Sequence[Variable], question: Question, *, growth: bool = False

@@ -43,6 +43,7 @@ _AMOUNTS: Final = (
     "missed",
     "bpf_ns",
     "sampled_out",
+    "evicted",
     "forgotten_samples",
     "forgotten_connections",
     "replaced",

@@ -3,6 +3,7 @@
 A revision's file is named for it: ``0004_samples.py`` is revision 0004. They sort as they follow.
 """
 
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,9 +14,14 @@ from storage.errors import SchemaTooNewError, SchemaTooOldError, storage_errors
 
 def known() -> list[str]:
     """All revisions that this program has, in order."""
-    names = (Path(file.name) for file in (files("migrations") / "versions").iterdir())
-    stems = (name.stem for name in names if name.suffix == ".py" and name.stem != "__init__")
-    return sorted(stem.partition("_")[0] for stem in stems)
+    return list(_known(Path(str(files("migrations") / "versions"))))
+
+
+@cache
+def _known(folder: Path) -> tuple[str, ...]:
+    """Looked for once: a writer that has become another user may not enter the folder any more."""
+    stems = (file.stem for file in folder.iterdir() if file.suffix == ".py")
+    return tuple(sorted(stem.partition("_")[0] for stem in stems if stem != "__init__"))
 
 
 def head() -> str:

@@ -4,33 +4,26 @@ import re
 import shlex
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from bpf.catalogue import stored_in
 from bpf.errors import EstatsError
-from bpf.meters import METERS, Run, Snapshot
-from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW, Flag
-from bpf.variable import HISTORIES, SAMPLED, Table
+from bpf.meters import METERS
 from cli.app import app
 from storage import schema
-from storage.writer import Writer
-from tests.samples import Samples
+from tests.documented import write_database
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
 BY_HAND = "\n".join(text for name, text in TEXT.items() if name != "variables.md")
-SECOND = 1_000_000
 
 #: Options that every command has, or that are the shell's business.
 USUAL_OPTIONS = {"--help", "--install-completion", "--show-completion", "--version"}
@@ -63,96 +56,11 @@ def _commands() -> dict[str, set[str]]:
 COMMANDS = _commands()
 
 
-def _connections(now: int) -> np.ndarray[Any, Any]:
-    """Two uploads to port 5001 (IPv4, IPv6), a web server's connection, and a closed one."""
-    rows = np.zeros(4, CONNECTION)
-    rows["connect_index"] = 1, 2, 3, 4
-    rows["opened_us"] = now - 120 * SECOND
-    rows["closed_us"][3] = now - 30 * SECOND
-    ours = Flag.ACTIVE | Flag.OWNER
-    rows["flags"] = ours | Flag.IPV4, ours, ours | Flag.IPV4, ours | Flag.IPV4 | Flag.FINAL
-    rows["state"] = 1, 1, 1, 7
-    rows["old_state"][3] = 9
-    who = rows["identity"]
-    who["cookie"] = 1, 2, 3, 4
-    who["comm"] = b"iperf", b"iperf", b"nginx", b"curl"
-    who["pid"] = 100
-    who["local_address"] = who["rem_address"] = [*bytes(10), 255, 255, 192, 0, 2, 7]
-    who["local_address"][1] = who["rem_address"][1] = [0x20, 1, 0x0D, 0xB8, *bytes(11), 7]
-    who["local_port"] = 40000, 40002, 443, 40004
-    who["rem_port"] = 5001, 5001, 50000, 80
-    return rows
-
-
-def _endpoints(now: int) -> np.ndarray[Any, Any]:
-    """Four listeners of a web server, one of them on port 443."""
-    rows = np.zeros(4, ENDPOINT)
-    rows["listener_index"] = 1, 2, 3, 4
-    rows["opened_us"] = now - 120 * SECOND
-    rows["identity"]["local_port"] = 80, 443, 8080, 8443
-    rows["identity"]["comm"] = b"nginx"
-    rows["flags"] = Flag.OWNER
-    return rows
-
-
-def _values(step: int) -> dict[int, dict[str, int]]:
-    """All variables of the four connections, each larger at every step."""
-    stored = [v for table in SAMPLED for v in stored_in(table)]
-    return {
-        i: {v.name: (step + 1) * (v.id + i) for v in stored} | {"CurRwinRcvd": 1}
-        for i in (1, 2, 3, 4)
-    }
-
-
-def _listeners(step: int) -> np.ndarray[Any, Any]:
-    """Likewise of the four listeners."""
-    rows = np.zeros(4, LISTENER_ROW)
-    rows["listener_index"] = 1, 2, 3, 4
-    _fill(rows["block"], Table.LISTENER, step)
-    return rows
-
-
-def _fill(block: np.ndarray[Any, Any], table: Table, step: int) -> None:
-    block["known"] = (1 << len(stored_in(table))) - 1
-    for v in stored_in(table):
-        block[v.column] = [(step + 1) * (v.id + i) for i in range(4)]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a flows.db of three snapshots in the last two minutes."""
     folder = tmp_path_factory.mktemp("docs")
-    now = time.time_ns() // 1000
-    run = Run(
-        started_us=now - 121 * SECOND,
-        host="host",
-        kernel="6.1",
-        boot_id="boot",
-        version="0.1.0",
-        source="bpf",
-        interval_us=SECOND,
-        flush_us=SECOND // 10,
-        shards=2,
-        tables=tuple(t.value for t in HISTORIES),
-        filters="{}",
-        unavailable={},
-    )
-    writer = Writer(folder / "flows.db", run)
-    told = Samples()
-    for step, age in enumerate((110, 70, 5)):
-        writer.write(
-            Snapshot(
-                cut_ns=step,
-                taken_us=now - age * SECOND,
-                interval_us=SECOND,
-                meters=dict.fromkeys(METERS, 0),
-                connections=_connections(now),
-                samples=told.of(_values(step)),
-                listeners=_listeners(step),
-                endpoints=_endpoints(now),
-            )
-        )
-    writer.close("finished")
+    write_database(folder / "flows.db")
     return folder
 
 

@@ -62,7 +62,7 @@ def test_the_command_is_one_of_ours(unit: dict[str, dict[str, list[str]]]) -> No
 
 def test_its_folders_are_those_it_may_write(unit: dict[str, dict[str, list[str]]]) -> None:
     """All else is read only; programs are kept only in a folder that is its own."""
-    assert Path("/var/lib", one(unit, "StateDirectory")) == SYSTEM_DATABASE.parent
+    assert Path(one(unit, "ReadWritePaths")) == SYSTEM_DATABASE.parent
     assert Path("/var/cache", one(unit, "CacheDirectory")) == FOLDER
     assert one(unit, "CacheDirectoryMode") == "0700"
     assert one(unit, "ProtectSystem") == "strict"
@@ -88,3 +88,11 @@ def test_systemd_understands_it(tmp_path: Path) -> None:
     done = subprocess.run([verify, "verify", copy], capture_output=True, text=True, check=False)
     said = [line for line in done.stderr.splitlines() if UNIT.name in line or "estats" in line]
     assert (done.returncode, said) == (0, []), done.stderr
+
+
+def test_the_unit_filters_system_calls(unit: dict[str, dict[str, list[str]]]) -> None:
+    """Those of a service, bpf(2), and those by which writer and workers give up what they may."""
+    wanted, *more = one(unit, "SystemCallFilter").split()
+    assert (wanted, more[0]) == ("@system-service", "bpf")
+    assert all(call.startswith("landlock_") for call in more[1:])
+    assert one(unit, "NoNewPrivileges") == "yes"

@@ -95,6 +95,7 @@ class Files:
             ring_bytes=4096,
             cpus=rings,
             counters=self.open(1),
+            bound=self.open(11),
             finals=self.open(2),
             sweep=self.open(3),
             census=self.open(4),
@@ -137,7 +138,8 @@ def test_each_descriptor_arrives_in_its_place(
 
     loaded = load(REQUEST)
 
-    assert [files.number(fd) for fd in (loaded.counters, loaded.finals)] == [1, 2]
+    maps = (loaded.counters, loaded.finals, loaded.bound)
+    assert [files.number(fd) for fd in maps] == [1, 2, 11]
     rest = (loaded.sweep, loaded.census, *loaded.links, *loaded.programs)
     assert [files.number(fd) for fd in rest] == [3, 4, 5, 6, 7]
     assert [files.number(fd) for fd in loaded.listeners or ()] == [8, 9] * listeners
@@ -160,7 +162,7 @@ def test_a_worker_keeps_only_its_shard(monkeypatch: pytest.MonkeyPatch, files: F
 
     loaded.keep_shard(1)
 
-    ours = (*loaded.links, *loaded.programs, loaded.sweep, loaded.census)
+    ours = (*loaded.links, *loaded.programs, loaded.sweep, loaded.census, loaded.bound)
     assert loaded.settings is not None
     for fd in (*ours, *(loaded.listeners or ()), loaded.settings):
         with pytest.raises(OSError, match="Bad file descriptor"):

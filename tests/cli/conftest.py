@@ -37,6 +37,8 @@ def estats(
     tmp_path: Path,
 ) -> Estats:
     """The command line, in an empty folder and without $ESTATS_DB."""
+    # What it gives up here, this process would lack in the tests to come: tests/kernel has it done.
+    monkeypatch.setattr("collector.fleet.keep_for_supervising", lambda **_: None)
     monkeypatch.chdir(tmp_path)
     for name in ("ESTATS_DB", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)

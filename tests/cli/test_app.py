@@ -1,6 +1,7 @@
 """The command line as a whole: help, exit codes, the default database, broken pipes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 import cli.app
 from bpf.errors import CollectorError, EnvironmentLacksError, EstatsError, RecordingError
+from cli import db
 from cli.health import NOT_WELL
 from tests.cli.conftest import Estats
 
@@ -18,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 READING = (
     ["query"],
     ["connections"],
+    ["why"],
     ["sql", "SELECT 1"],
     ["variables"],
     ["db", "info"],
@@ -34,12 +37,33 @@ def test_help_teaches_the_exit_codes() -> None:
         assert f"\n  {code}  " in result.output.replace("    ", "  ")
 
 
-@pytest.mark.parametrize("command", ["query", "connections", "sql", "variables", "status"])
-def test_each_command_has_examples(command: str) -> None:
-    """They stand at the end of its help."""
-    result = CliRunner().invoke(cli.app.app, [command, "--help"])
+COMMANDS = sorted(
+    [str(each.name or each.callback.__name__)] if each.callback else []
+    for each in cli.app.app.registered_commands
+)
+OF_DB = [
+    ["db", str(each.callback.__name__)] for each in db.app.registered_commands if each.callback
+]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *OF_DB], ids=" ".join)
+def test_each_command_has_examples(command: list[str]) -> None:
+    """They stand at the end of its help, and are of that command."""
+    result = CliRunner().invoke(cli.app.app, [*command, "--help"])
     assert result.exit_code == 0
-    assert f"Examples:\n    estats {command} " in result.output
+    examples = result.output.partition("Examples:\n")[2].splitlines()
+    assert examples and examples[0].startswith(f"    estats {' '.join(command)}")
+
+
+def test_the_main_help_groups_the_commands() -> None:
+    """Each below one heading, in columns that stand in line."""
+    lines = CliRunner().invoke(cli.app.app, ["--help"]).output.splitlines()
+    heads = ["Collect:", "Ask about connections:", "Keep and hand on:", "Look up and look after:"]
+    places = [lines.index(head) for head in heads]
+    assert places == sorted(places)
+    listed = [line for line in lines[places[0] :] if re.match(r"  [a-z]+ {2,}[A-Z]", line)]
+    assert {line.split()[0] for line in listed} == {*(words[0] for words in COMMANDS), "db"}
+    assert len({re.search("[A-Z]", line).start() for line in listed}) == 1  # type: ignore[union-attr]
 
 
 def test_help_says_whose_ports_they_are() -> None:

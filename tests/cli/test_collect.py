@@ -19,7 +19,7 @@ from bpf.loader import Loaded, Request
 from bpf.variable import HISTORIES, Table
 from cli import collect
 from collector import fleet
-from collector.fleet import Source, Watch
+from collector.fleet import Source
 from collector.settings import Settings
 from collector.writing import Prepare
 from tests.cli.conftest import Answer, Estats
@@ -32,7 +32,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Called:
     """What the collector is asked to do; it does nothing."""
     calls: Called = []
 
-    def note(settings: Settings, source: Source, prepare: Prepare, version: str, _: Watch) -> str:
+    def note(settings: Settings, source: Source, prepare: Prepare, version: str, *_: object) -> str:
         calls.append((settings, source))
         assert version and callable(prepare)
         return "duration"

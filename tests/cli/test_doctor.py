@@ -96,6 +96,7 @@ def test_a_start_says_where_its_programs_are_from(
         ring_bytes=4096,
         cpus=1,
         counters=os.open(os.devnull, os.O_RDONLY),
+        bound=os.open(os.devnull, os.O_RDONLY),
         finals=os.open(os.devnull, os.O_RDONLY),
         links=(),
         programs=(),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bpf.meters import METERS
+from bpf.meters import LOSSES, METERS
 from cli import health
 from cli.family import family
 from cli.health import NOT_WELL
@@ -53,7 +53,7 @@ def test_a_collector_at_work_is_well(estats: Estats, running: tuple[Path, int]) 
     assert (found["source"], found["interval_us"], found["shards"]) == ("diag", 100_000, 1)
     assert found["age_us"] < 5_500_000
     assert found["snapshots"] >= 1 and found["database_bytes"] > 0
-    for name in ("lost", "lost_finals", "untracked", "late", "missed", "merged", "sampled_out"):
+    for name in (*LOSSES, "merged", "replaced", "sampled_out"):
         assert found[name] >= found[f"{name}_last_minute"] >= 0
     names = [process["name"] for process in found["processes"]]
     assert names[1:] == ["estats-writer", "estats-worker-0"]
@@ -171,7 +171,10 @@ def test_a_budget_and_growth_are_told(
     assert standing is not None and standing.last is not None and standing.whole is not None
     last = {**standing.last, "bpf_ns": 20_000_000, "interval_us": 1_000_000, "sampled": 4}
     last["flush_interval_us"] = 2_000_000
-    filters = '{"max_overhead": ["0.02"], "dports": ["443"]}'
+    filters = (
+        '{"max_overhead": ["0.02"], "dports": ["443"], "max_connections": ["300"],'
+        ' "keep": ["30d"], "rollup": ["1m:7d"], "max_db_size": ["10GB"]}'
+    )
     changed = health.Health(
         path=story,
         octets=36_000_000,
@@ -193,7 +196,10 @@ def test_a_budget_and_growth_are_told(
     answer = estats("status", "--db", story)
     assert "budget    2.0% of a CPU; taken 2.0%, flush interval 2s, 1 of 4 new" in answer.out
     assert ", growing by about 12.4 MiB an hour\n" in answer.out  # 360 octets, 10 a second
-    assert '{"dports": ["443"]}' in answer.out
+    assert '{"dports": ["443"]}\n' in answer.out
+    assert "bound     300 connections at a time\n" in answer.out
+    kept = "for 30d, thinned to a sample in each step:age 1m:7d, up to 10GB in all"
+    assert f"kept      {kept}\n" in answer.out
     assert ", 10.0 samples/s, " in answer.out
 
 

@@ -1,6 +1,7 @@
 """SQL, escapes and nonsense in any argument of any command: an error or no match, no more."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +44,12 @@ def _commands() -> Iterator[tuple[str, list[str]]]:
 
 
 TAKING: Final = [(command, option) for command, options in _commands() for option in options]
+
+
+@pytest.fixture(scope="module")
+def story(story: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: who collects holds the lock of a database as long as its process lives."""
+    return Path(shutil.copy(story, tmp_path_factory.mktemp("words")))
 
 
 def _digest(path: Path) -> str:

@@ -40,6 +40,9 @@ def _part(
         ({"lost": 5}, "5 batches lost"),
         ({"lost_finals": 2}, "0 lost, 2 final batches lost"),
         ({"untracked": 1}, "0 lost, 1 connection not tracked"),
+        ({"replaced": 1}, "0 lost, 1 process died and replaced"),
+        ({"replaced": 2}, "0 lost, 2 processes died and replaced"),
+        ({"evicted": 1}, "0 lost, 1 idle connection evicted to keep to --max-connections"),
         ({"sampled_out": 7}, "0 lost, 7 new connections left out to keep to --max-overhead"),
     ],
 )

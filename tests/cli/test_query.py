@@ -64,6 +64,7 @@ def test_an_object_has_the_rfcs_keys_and_ours(asking: Asking) -> None:
         "pid": 42,
         "comm": "iperf",
         "uid": 1000,
+        "cgroup_id": None,
         "netns": 4026531840,
         "lost": 0,
     }

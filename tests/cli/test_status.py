@@ -106,6 +106,19 @@ def test_the_last_words_say_how_many_were_left_out(monkeypatch: pytest.MonkeyPat
     assert told in log.getvalue()
 
 
+def test_what_the_bound_on_connections_cost_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it runs, and in the last words, where who was not tracked is no lost batch."""
+    log = stderr(monkeypatch, io.StringIO())
+    status = StatusLine(PATH)
+    beyond = dataclasses.replace(QUIET, lost=9, meters={"lost": 2, "untracked": 7, "evicted": 25})
+    assert "  lost 9 evicted 25  " in describe(beyond)
+    status.show(beyond)
+    status.end("SIGINT")
+
+    told = "2 batches lost, 7 connections not tracked, 25 evicted to keep to --max-connections, "
+    assert told in log.getvalue()
+
+
 def test_an_interval_of_nothing_has_a_rate() -> None:
     """The first cut of a replay takes no time."""
     assert " ops/s " in describe(dataclasses.replace(QUIET, interval_us=0))

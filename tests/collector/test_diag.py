@@ -281,6 +281,22 @@ def test_an_incomplete_answer_ends_nothing() -> None:
     assert (whole["head"]["flags"] & Flag.FINAL).tolist() == [Flag.FINAL, 0]
 
 
+def test_no_more_are_known_at_a_time_than_may_be() -> None:
+    """Who is known stays; the others are counted once, and come when there is room."""
+    source = DiagSource(SAMPLED, connections_max=2)
+
+    def known(*cookies: int, complete: bool = True) -> list[int]:
+        batches = source.look(found(*cookies), 10, complete=complete)
+        final = (batches["head"]["flags"] & np.uint32(Flag.FINAL)) != 0
+        return sorted(batches["identity"]["cookie"][~final].tolist())
+
+    assert (known(5, 6, 7, 8), source.untracked) == ([5, 6], 2)
+    assert (known(1, 5, 6, 7), source.untracked) == ([5, 6], 3)
+    assert (known(1, 6, 7, complete=False), source.untracked) == ([6], 3)
+    assert (known(1, 6, 7), source.untracked) == ([1, 6], 3)
+    assert (known(2, 7), source.untracked) == ([2, 7], 3)
+
+
 def test_a_socket_that_connects_anew_is_another_connection() -> None:
     """The cookie stays, the tuple does not: one ends and the next begins, under its own id."""
     source = DiagSource(SAMPLED)

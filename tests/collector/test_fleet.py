@@ -156,7 +156,10 @@ def test_auto_goes_on_without_the_kernel_programs(
     assert REFUSED.message in line and REFUSED.advice in line and "inet_diag" in line
     (run,) = collected.ask("SELECT * FROM run")
     assert run["source"] == "diag"
-    assert json.loads(run["filters"]) == {"dport": ["443"]}
+    assert json.loads(run["filters"]) == {
+        "dport": ["443"],
+        "max_connections": ["250000"],
+    }
     assert "MaxRwinSent" in json.loads(run["unavailable"])
 
 
@@ -169,7 +172,8 @@ def test_a_budget_where_no_programs_run_is_told_to_mean_nothing(
 
     assert [line for line in collected.said if "--max-overhead does not apply" in line]
     assert [request.adjustable for request in refused] == [True] * (source is Source.AUTO)
-    assert json.loads(collected.one("SELECT filters FROM run")) == {"max_overhead": ["0.02"]}
+    asked = json.loads(collected.one("SELECT filters FROM run"))
+    assert asked == {"max_connections": ["250000"], "max_overhead": ["0.02"]}
     for meter in BUDGET_METERS:
         assert {row[meter] for row in collected.ask("SELECT * FROM snapshot")} == {None}
     assert all(progress.overhead is None for progress in collected.progress)

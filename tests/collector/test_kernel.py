@@ -3,15 +3,17 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bpf import syscall
 from bpf.loader import Loaded
 from bpf.record import HEAD, batch_dtype
 from bpf.variable import Table
-from collector.kernel import COUNTERS, Counters, Overflow, census, sweep
+from collector.kernel import COUNTERS, LIVING, Counters, Overflow, census, sweep
 
 BATCH = batch_dtype((Table.EXTRAS,))
 CPUS, SHARDS = 3, 2
@@ -45,6 +47,7 @@ class Kernel:
             ring_bytes=0,
             cpus=CPUS,
             counters=self.fd,
+            bound=76,
             finals=77,
             links=(),
             programs=(80, 81),
@@ -167,17 +170,22 @@ def test_a_sweep_ends_also_where_no_room_comes(kernel: Kernel) -> None:
     assert kernel.answers
 
 
-def test_a_census_is_the_ids_of_the_living(kernel: Kernel) -> None:
-    """As the iterator writes them."""
-    kernel.answers = [np.array([3, 1 << 60], "u8").tobytes(), b""]
+def living(*connections: tuple[int, int]) -> npt.NDArray[Any]:
+    """Ids, and when each was last active."""
+    return np.array(list(connections), LIVING)
 
-    assert census(kernel.loaded).tolist() == [3, 1 << 60]
+
+def test_a_census_is_the_living_and_when_each_was_active(kernel: Kernel) -> None:
+    """As the iterator writes them, in the order of their ids."""
+    kernel.answers = [living((1 << 60, 7), (3, 8)).tobytes(), b""]
+
+    assert census(kernel.loaded).tolist() == [(3, 8), (1 << 60, 7)]
     assert census(kernel.loaded).tolist() == []
 
 
 def test_a_connection_that_one_look_at_many_skips_is_found_by_the_second(kernel: Kernel) -> None:
     """The kernel resumes by position, so that who ends between two reads hides another."""
-    many = np.arange(1, 5_000, dtype="u8")
+    many = living(*((id_, 10_000 - id_) for id_ in range(1, 5_000)))
     kernel.answers = [np.delete(many, 4_096).tobytes(), np.delete(many, 17).tobytes()]
 
     assert np.array_equal(census(kernel.loaded), many)

@@ -94,6 +94,7 @@ def loaded() -> Loaded:
         ring_bytes=0,
         cpus=1,
         counters=0,
+        bound=0,
         finals=0,
         links=(),
         programs=PROGRAMS,

@@ -10,6 +10,7 @@ from bpf.errors import UsageError
 from bpf.filters import Filters
 from bpf.variable import HISTORIES
 from collector.settings import (
+    CONNECTIONS_MAX_MIN,
     FLUSH_US_MIN,
     INTERVAL_US_MIN,
     SHARDS_MAX,
@@ -28,6 +29,7 @@ from collector.settings import (
         ({"flush_us": FLUSH_US_MIN - 1}, "--flush-interval"),
         ({"duration_us": 0}, "--duration"),
         ({"duration_us": -1}, "--duration"),
+        ({"connections_max": CONNECTIONS_MAX_MIN - 1}, "--max-connections 99"),
         ({"max_overhead": 0.0}, "--max-overhead 0.0"),
         ({"max_overhead": -0.02}, "--max-overhead -0.02"),
         ({"max_overhead": math.inf}, "--max-overhead inf"),
@@ -46,17 +48,19 @@ def test_what_no_run_can_be_is_refused(wrong: dict[str, Any], named: str) -> Non
 def test_the_limits_themselves_are_allowed() -> None:
     """The smallest and the largest of everything."""
     Settings(shards=1, interval_us=INTERVAL_US_MIN, flush_us=FLUSH_US_MIN, duration_us=1)
-    Settings(shards=SHARDS_MAX, duration_us=None)
+    Settings(shards=SHARDS_MAX, duration_us=None, connections_max=CONNECTIONS_MAX_MIN)
 
 
 def test_what_was_asked_is_the_filters_and_the_budget() -> None:
-    """Of a run without one nothing is said."""
+    """Of a run without one nothing is said; how many connections it may track, always."""
     filters = Filters(dports=(443,))
-    assert Settings(bounds={"keep": "7d"}).asked() == {"keep": ["7d"]}
-    assert Settings(filters=filters).asked() == {"dport": ["443"]}
-    assert Settings(filters=filters, max_overhead=0.02).asked() == {
+    most = {"max_connections": ["250000"]}
+    assert Settings(bounds={"keep": "7d"}).asked() == {"keep": ["7d"], **most}
+    assert Settings(filters=filters).asked() == {"dport": ["443"], **most}
+    assert Settings(filters=filters, max_overhead=0.02, connections_max=300).asked() == {
         "dport": ["443"],
         "max_overhead": ["0.02"],
+        "max_connections": ["300"],
     }
 
 

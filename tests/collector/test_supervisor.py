@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from collector import supervisor
 from collector.channel import Channel
 from collector.crew import Crew
 from collector.fleet import Source
+from collector.kernel import LIVING
 from collector.processes import Child
 from collector.recording import Recorder
 from collector.settings import Settings
@@ -303,9 +305,12 @@ class Programs:
         self.counts: dict[str, int] = {}
         self.answer = dict.fromkeys(METERS, 0)
         self.progress: list[Progress] = []
-        self.alive = np.zeros(0, "u8")
+        self.alive: list[int] = []
+        self.unseen = 0
+        self.short = False
+        self.made_room: list[tuple[list[int], int]] = []
         monkeypatch.setattr(supervisor, "sweep", lambda _: 0)
-        monkeypatch.setattr(supervisor, "census", lambda _: self.alive)
+        monkeypatch.setattr(supervisor, "census", lambda _: self._living())
         (channel, self._writer), (orders, self._worker) = Channel.pair(), Channel.pair()
         self._ended = os.eventfd(0)
         child = Child("writer", 0, self._ended)
@@ -315,7 +320,7 @@ class Programs:
             watch=self.progress.append,
             loaded=cast("Any", "programs"),
         )
-        self.supervisor._counters = cast("Any", self)
+        self.supervisor._counters = self.supervisor._crowd = cast("Any", self)
         self._ends = (channel, orders, self._writer, self._worker)
 
     def total(self, name: str) -> int:
@@ -325,6 +330,23 @@ class Programs:
     def missed(self) -> int:
         """No run."""
         return 0
+
+    def is_short(self) -> bool:
+        """Whether there are few places."""
+        return self.short
+
+    @contextmanager
+    def making_room(self, active_us: npt.NDArray[Any], cut_us: int) -> Iterator[None]:
+        """Who may be evicted by the sweep in this block."""
+        self.made_room.append((active_us.tolist(), cut_us))
+        yield
+
+    def note_unseen(self, ends: int) -> None:
+        """What the programs are told of ends that they did not see."""
+        self.unseen = ends
+
+    def _living(self) -> npt.NDArray[Any]:
+        return np.array([(id_, 0) for id_ in self.alive], LIVING)
 
     def snapshot(self, *, last: bool = False, **counts: int) -> tuple[list[int] | None, int]:
         """With these counts: who lives, if the worker is told, and the ends that went unseen."""
@@ -360,7 +382,7 @@ def test_a_census_is_taken_now_and_then_and_after_a_lost_final_and_at_the_end(
     programs: Programs,
 ) -> None:
     """The worker learns who lives."""
-    programs.alive = np.array([7], "u8")
+    programs.alive = [7]
 
     assert programs.snapshot() == ([7], 0)
     assert programs.snapshot(lost_finals=2) == (None, 2)
@@ -371,20 +393,36 @@ def test_a_census_is_taken_now_and_then_and_after_a_lost_final_and_at_the_end(
 
 def test_who_neither_lives_nor_was_seen_to_end_has_ended_unseen(programs: Programs) -> None:
     """It is counted once, also if it never had a row; and so are finals that were lost."""
-    programs.alive = np.array([7, 9], "u8")
+    programs.alive = [7, 9]
 
     assert programs.snapshot(last=True, opened=10, ended=5)[1] == 3
     assert programs.snapshot(last=True, opened=11, ended=6)[1] == 0
     assert programs.snapshot(last=True, opened=12, ended=6, lost_finals=4)[1] == 4 + 1
+    assert programs.unseen == 4
 
 
 def test_who_comes_and_goes_during_a_census_is_not_taken_for_gone(programs: Programs) -> None:
     """It may be among the living and among the ended; what is lacking comes with the next one."""
-    programs.alive = np.array([7, 9], "u8")
+    programs.alive = [7, 9]
 
     assert programs.snapshot(last=True, opened=10, ended=9)[1] == 0
-    programs.alive = programs.alive[:0]
+    programs.alive = []
     assert programs.snapshot(last=True, opened=10, ended=9)[1] == 1
+
+
+def test_room_is_made_where_places_are_short(programs: Programs) -> None:
+    """Of those who were idle since the last cut; not at the end, when nobody comes any more."""
+    programs.alive = [7, 9]
+    programs.snapshot()
+    assert programs.made_room == []
+
+    programs.short = True
+    cut_us = programs.supervisor._last_cut_ns // 1_000
+    assert programs.snapshot() == ([7, 9], 0)
+    assert programs.made_room == [([0, 0], cut_us)]
+    assert programs.meters(evicted=5)["evicted"] == 5
+    assert programs.meters(evicted=7, last=True)["evicted"] == 2
+    assert len(programs.made_room) == 2
 
 
 class Keeper:

@@ -62,6 +62,7 @@ class Source:
     on_read: Callable[[], None] = lambda: None
     cuts: list[int] = field(default_factory=list[int])
     more: bool = False
+    untracked: int = 0
     _read: int = 0
 
     def read(self, cut_ns: int) -> Array:
@@ -123,9 +124,13 @@ def bench() -> Iterator[MakeBench]:
     """A worker that has not begun, from its sources and what it records with."""
     (orders, theirs), (writer, ours) = Channel.pair(), Channel.pair()
 
-    def make(sources: Sequence[RingSource], recorder: Recorder | None = None) -> Bench:
+    def make(
+        sources: Sequence[RingSource], recorder: Recorder | None = None, rows_max: int = 1_000
+    ) -> Bench:
         tables = Tables(TABLES, NUMBERED, RUN.shards, SHARD)
-        return Bench(Worker(SHARD, sources, tables, theirs, ours, recorder), orders, writer)
+        worker = Worker(SHARD, sources, tables, theirs, ours)
+        worker.recorder, worker.rows_max = recorder, rows_max
+        return Bench(worker, orders, writer)
 
     yield make
     for end in (orders, theirs, writer, ours):
@@ -205,6 +210,43 @@ def test_a_source_that_cannot_wake_is_read_at_cuts_only(bench: MakeBench) -> Non
     assert len(ring.cuts) == 2
     assert before_ns < ring.cuts[0] <= ring.cuts[1]
     assert sorted(connections["identity"]["cookie"].tolist()) == [1, 2]
+
+
+def test_tables_that_are_full_wait_for_the_cut(bench: MakeBench) -> None:
+    """Until then the rings keep what they can; no more is read than one look at each of them."""
+    event = os.eventfd(1)
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # the third connection waits in the ring
+            os.eventfd_write(event, 1)
+            made.order(time.monotonic_ns(), last=True)
+
+    ring = Source([batch(1, 1, 7), batch(1, 2, 8)], descriptor=event, on_read=look)
+    made = bench([ring], rows_max=2)
+    made.worker.tables.apply(batch(1, 3, 9), 0)
+    made.worker.tables.apply(batch(1, 4, 9), 0)
+    made.order(time.monotonic_ns())
+    made.worker.run()
+    os.close(event)
+
+    (first, *_), (second, connections, _) = made.part(), made.part()
+    assert ring.cuts[:2] == [first["cut_ns"]] * 2
+    assert set(ring.cuts[2:]) <= {second["cut_ns"]}
+    assert connections["identity"]["cookie"].tolist() == []
+
+
+def test_connections_that_a_source_left_out_are_told_once(bench: MakeBench) -> None:
+    """In the part of the cut at which they were first missing."""
+    source = Source(untracked=3)
+    made = bench([source, Source(untracked=2)])
+    made.order(10)
+    made.order(20, last=True)
+    made.worker.run()
+
+    assert [made.part()[0]["meters"]["untracked"] for _ in range(2)] == [5, 0]
 
 
 def test_everything_that_is_applied_is_recorded_before(bench: MakeBench, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ class Bench:
         connections = np.zeros(len(indexes), CONNECTION)
         samples = np.zeros(len(indexes), sample_dtype(TABLES))
         connections["connect_index"] = samples["connect_index"] = indexes
-        amounts = {"connections": 1, "batches": 2, "ops": 3, "late": 4}
+        amounts = {"connections": 1, "batches": 2, "ops": 3, "late": 4, "untracked": 5}
         amounts |= {"lag_us": 5, "lost_finals": 0} | meters
         self.workers[shard].send(
             {"cut_ns": cut_ns, "shard": shard, "meters": amounts},
@@ -191,7 +191,7 @@ def test_a_snapshot_is_all_shards_parts_of_one_cut(bench: Bench) -> None:
     assert first.samples.dtype == sample_dtype(TABLES)
     assert first.samples["connect_index"].tolist() == [1, 3, 2]
     amounts = {"connections": 2, "batches": 4, "ops": 6, "late": 4, "lost": 2, "merged": 1}
-    amounts |= {"lost_finals": 7, "lag_us": 50}
+    amounts |= {"lost_finals": 7, "lag_us": 50, "untracked": 10}
     assert first.meters == dict.fromkeys(METERS.keys() - OPTIONAL_METERS, 0) | amounts
     assert second.connections["connect_index"].tolist() == [4]
     assert bench.runs == [RUN]

@@ -39,6 +39,7 @@ def commands(form: str) -> list[list[str]]:
         ["query", "--history", "--var", "*", "--format", form],
         ["query", "--rate", "--since", str(at(-1) / 1e6), "--net", "10.0.0.0/8", "--format", form],
         ["connections", "--sort", "-SegsRetrans", "--format", form],
+        ["why", "--since", str(at(-1) / 1e6), "--format", form],
         ["listeners", "--format", form],
         ["sql", "--format", form, "SELECT * FROM latest JOIN run USING (run_id)"],
         ["sql", "--format", form, "SELECT * FROM sqlite_schema"],

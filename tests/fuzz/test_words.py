@@ -104,8 +104,9 @@ def test_no_option_is_anything_but_text(options: list[tuple[str, str]], form: st
     """Every command ends well or as a bad question does; the database is as it was."""
     before = story().read_bytes()
     arguments = [f"{name}={text}" for name, text in options]
-    for command in ("query", "connections"):
-        usable = [a for a in arguments if command == "query" or not a.startswith("--var")]
+    lacking = {"query": (), "connections": ("--var",), "why": ("--var", "--sort")}
+    for command, lacks in lacking.items():
+        usable = [a for a in arguments if not a.startswith(lacks)]
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             code = run_estats([command, "--db", str(story()), "--format", form, *usable])

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,14 @@ class Collector:
     """An ``estats collect`` process and its database."""
 
     def __init__(
-        self, folder: Path, *options: str, db: Path | None = None, program: str = "estats"
+        self,
+        folder: Path,
+        *options: str,
+        db: Path | None = None,
+        program: str = "estats",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it; it is of use once ``ready`` has returned."""
+        """Start it, with more in its environment; it is of use once ``ready`` has returned."""
         self.database = Database(db or folder / "flows.db")
         self.log = folder / f"collector-{time.monotonic_ns()}.log"
         self._objects = bpf_objects()
@@ -92,7 +97,13 @@ class Collector:
         argv = [sys.executable, "-m", program, "collect", "--db", str(self.database.path)]
         argv += ["--interval", str(INTERVAL_SECONDS), *options]
         with self.log.open("w") as log:
-            self.process = start(argv, stdout=log, stderr=subprocess.STDOUT, cwd=HOME)
+            self.process = start(
+                argv,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=HOME,
+                env={**os.environ, **(environment or {})},
+            )
 
     def ready(self) -> "Collector":
         """Wait for its first snapshot: from then on no connection can escape it."""

@@ -160,10 +160,11 @@ class Peer:
                 exactly(sock, size)
                 sock.sendall(data)
 
-    def send(self, size: int, apart: bool = False) -> None:
+    def send(self, size: int, apart: bool = False, times: int = 1) -> None:
         """Write to all connections; ``apart`` keeps it from what is written next."""
-        for sock in self.sockets:
-            sock.sendall(bytes(size), socket.MSG_EOR if apart else 0)
+        for _ in range(times):
+            for sock in self.sockets:
+                sock.sendall(bytes(size), socket.MSG_EOR if apart else 0)
 
     def receive(self, size: int) -> None:
         """Read this many octets from all connections."""

@@ -1,4 +1,4 @@
-"""A path that delays, loses, overtakes and marks: a relay between two hosts, frame by frame.
+"""A path that delays, loses, overtakes and queues: a relay between two hosts, frame by frame.
 
 Runs as a script in a namespace of its own, between two links; each line on stdin is the
 ``Weather`` from then on. Frames that are not TCP are only delayed, so addresses resolve.
@@ -41,6 +41,8 @@ class Weather:
     twice: int = 0
     mark: int = 0  # of the packets that may be marked: CE instead of ECT
     held: bool = False  # nothing comes through until it is false again; nothing is lost
+    mbit: float = 0  # so fast is the link of either direction; 0 is as fast as this machine
+    queue_ms: float = 0  # and what would wait for longer in front of it is lost; 0 is for ever
 
 
 class Relay:
@@ -130,10 +132,22 @@ class _Queue:
         self.weather = Weather()
         self._due: list[tuple[float, int, socket.socket, bytes]] = []
         self._numbers = count()
+        self._free: dict[socket.socket, float] = {}
         self._random = random.Random(4898)  # noqa: S311  (a fair die, and each run the same)
 
     def _falls(self, per_mille: int) -> bool:
         return bool(per_mille) and self._random.randrange(1000) < per_mille
+
+    def _through(self, frame: bytes, out: socket.socket) -> float | None:
+        """When a frame has passed the link behind its queue; None: the queue is full."""
+        weather, now = self.weather, time.monotonic()
+        if not weather.mbit:
+            return now
+        starts = max(now, self._free.get(out, now))
+        if weather.queue_ms and starts - now > weather.queue_ms / 1000:
+            return None
+        self._free[out] = starts + len(frame) * 8 / (weather.mbit * 1e6)
+        return self._free[out]
 
     def take(self, frame: bytes, out: socket.socket) -> None:
         """A frame has come in: it will leave by ``out``, or be lost."""
@@ -145,8 +159,11 @@ class _Queue:
                 delay += weather.late_ms
             if self._falls(weather.mark):
                 frame = marked(frame)
+        through = self._through(frame, out)
+        if through is None:
+            return
         for _ in range(2 if _is_tcp(frame) and self._falls(weather.twice) else 1):
-            entry = (time.monotonic() + delay / 1000, next(self._numbers), out, frame)
+            entry = (through + delay / 1000, next(self._numbers), out, frame)
             heapq.heappush(self._due, entry)
 
     def give(self) -> None:

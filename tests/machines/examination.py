@@ -29,6 +29,8 @@ TESTS: Final = (
     f"{_WITNESS}retransmissions_add_up_to_the_sum_the_namespace_keeps",
     "tests/kernel/test_backfill.py::test_connections_from_before_are_there_with_the_kernels_totals",
     "tests/kernel/test_scripts.py",
+    "tests/kernel/test_bounds.py::test_the_programs_track_no_more_than_they_may",
+    "tests/kernel/test_bounds.py::test_who_comes_back_has_another_name_and_the_same_cookie",
     # The programs as they are compiled for a budget: no other test here loads these.
     "tests/kernel/test_budget.py::test_who_is_left_out_is_told_by_the_hash_of_its_cookie[3]",
 )

@@ -57,6 +57,11 @@ def test_a_polled_connection_is_gone() -> None:
     assert close_reason(ESTABLISHED, 0, Flag.POLLED | Flag.FINAL) == "gone"
 
 
+def test_who_made_room_is_evicted() -> None:
+    """It lives on: what its state is says nothing of an end."""
+    assert close_reason(0, 0, Flag.ACTIVE | Flag.FINAL | Flag.EVICTED) == "evicted"
+
+
 ENDS = st.tuples(st.integers(0, 255), st.integers(0, 2**32 - 1), st.integers(0, 255))
 
 

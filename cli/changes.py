@@ -1,0 +1,28 @@
+"""What changed in a value from one look to the next, in words that carry a sign."""
+
+from bpf.variable import Kind, Variable
+from cli.answers import worded
+from cli.growth import delta
+from cli.render import shown
+from storage.question import Value
+
+_SEQUENCES = 1 << 32
+
+
+def change(variable: Variable, value: Value, base: Value) -> str:
+    """``+12``, ``-3`` or ``was established``; nothing if it is what it was."""
+    if value == base:
+        return ""
+    if not isinstance(value, int) or not isinstance(base, int) or variable.kind is Kind.ENUM:
+        return f"was {shown(worded(variable, base))}"
+    return f"{_difference(variable, value, base):+}"
+
+
+def _difference(variable: Variable, value: int, base: int) -> int:
+    if variable.kind is Kind.COUNTER:
+        grown = delta(variable, value, base)
+        assert isinstance(grown, int), "both are known"
+        return grown
+    if variable.kind is Kind.SEQUENCE:
+        return (value - base) % _SEQUENCES
+    return value - base

@@ -82,8 +82,8 @@ def test_a_killed_supervisor_takes_everything_with_it(
 
 @pytest.mark.parametrize("name", ["estats-worker-1", "estats-writer"])
 def test_the_death_of_one_process_ends_the_others_in_order(tmp_path: Path, name: str) -> None:
-    """Without a worker or the writer it stops, says so with exit code 6, and nothing stays."""
-    collector = Collector(tmp_path, "--shards", "2")
+    """Where none can take its place, as in a recording: exit code 6, and nothing stays."""
+    collector = Collector(tmp_path, "--shards", "2", "--record", str(tmp_path / "rings.estats"))
     try:
         collector.ready()
         comms = {

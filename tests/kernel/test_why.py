@@ -11,6 +11,23 @@ from tests.kernel.why import ask, take_place
 
 pytestmark = pytest.mark.kernel
 
+#: `make why` plays all of them, takes two minutes and wants nine of ten named right. These are the
+#: ones that a busy machine does not change, so that each has to be.
+STURDY = tuple(
+    s
+    for s in SITUATIONS
+    if s.name.startswith(
+        (
+            "a slow sender",
+            "a slow reader",
+            "the same slow reader",
+            "1 % loss",
+            "an outage",
+            "SO_MAX_PACING_RATE",
+            "a congestion window locked",
+        )
+    )
+)
 TWO_PHASES = next(s for s in SITUATIONS if s.name.startswith("a slow reader for 2 s"))
 
 
@@ -18,12 +35,12 @@ TWO_PHASES = next(s for s in SITUATIONS if s.name.startswith("a slow reader for 
 def past(
     nothing_is_left_behind: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Database, dict[str, Played]]]:
-    """All situations have taken place; which they were, by name, and what there is of them."""
-    for database, done in take_place(tmp_path_factory.mktemp("why")):
+    """Some situations have taken place; which they were, by name, and what there is of them."""
+    for database, done in take_place(tmp_path_factory.mktemp("why"), STURDY):
         yield database, {each.situation.name: each for each in done}
 
 
-@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda s: s.name)
+@pytest.mark.parametrize("situation", STURDY, ids=lambda s: s.name)
 def test_a_situation_is_named(
     past: tuple[Database, dict[str, Played]], situation: Situation
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from diagnosis.rules import RULES, Rule
 from tests.kernel.collecting import HOME, Database, collecting
-from tests.kernel.situations import SITUATIONS, Played, played
+from tests.kernel.situations import SITUATIONS, Played, Situation, played
 
 Answer = dict[str, Any]  # an object of ``estats why --format json``
 
@@ -35,10 +35,12 @@ def ask(database: Database, *options: str) -> list[Answer]:
     return found
 
 
-def take_place(folder: Path) -> Iterator[tuple[Database, list[Played]]]:
-    """All situations, beside one collector; its database is of use until the next step."""
+def take_place(
+    folder: Path, situations: Sequence[Situation] = SITUATIONS
+) -> Iterator[tuple[Database, list[Played]]]:
+    """Situations, beside one collector; its database is of use until the next step."""
     with collecting(folder, *INTERVAL) as collector:
-        done = list(played(SITUATIONS))
+        done = list(played(situations))
         collector.database.catch_up()
         yield collector.database, done
 

@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def footprint(process: Running) -> Footprint:
     sizes = {"supervisor": 0, "writer": 0, "workers": 0}
     for pid in process.pids():
         sizes[kind_of(pid)] += memory(pid).share
-    held = list(_descriptors(process))
+    held = list(_descriptors(process.pids()))
     return Footprint(**sizes, maps=_maps("\n".join(held)), descriptors=len(held))
 
 
@@ -83,16 +83,14 @@ def database_octets(database: Path) -> int:
         return int(pages) * int(octets)
 
 
-def objects(process: Running) -> set[Object]:
-    """The BPF objects that its processes hold by descriptor."""
-    return {
-        (kind, int(number)) for kind, number in _OBJECT.findall("\n".join(_descriptors(process)))
-    }
+def objects(pids: Iterable[int]) -> set[Object]:
+    """The BPF objects that processes hold by descriptor."""
+    return {(kind, int(number)) for kind, number in _OBJECT.findall("\n".join(_descriptors(pids)))}
 
 
-def _descriptors(process: Running) -> Generator[str]:
-    """What the kernel says of each of its descriptors."""
-    for pid in process.pids():
+def _descriptors(pids: Iterable[int]) -> Generator[str]:
+    """What the kernel says of each of their descriptors."""
+    for pid in pids:
         for descriptor in Path(f"/proc/{pid}/fdinfo").iterdir():
             with suppress(FileNotFoundError):  # closed since
                 yield descriptor.read_text()

@@ -12,6 +12,7 @@ _MASK: Final = 0xFFFFFFFF
 OPTIONS_MAX: Final = 40  # octets, of TCP's as of IPv4's
 END, NOP, MSS, SCALE, SACK_OK, SACK, STAMPS = 0, 1, 2, 3, 4, 5, 8
 MD5, AUTHENTICATION = 19, 29
+AUTHENTICATED_MIN: Final = 18  # octets of options, the shortest that may have an MD5 option
 
 
 @dataclass(frozen=True)
@@ -130,16 +131,25 @@ def _v6(h: Hostile, ends: Ends, tcp: bytes) -> bytes:
 
 def walked(options: bytes) -> list[tuple[int, bytes]]:
     """The options that come before a malformed one, the plain way: kind and value."""
+    return _walk(options)[0]
+
+
+def is_malformed(options: bytes) -> bool:
+    """Whether the walk ends at an option that cannot be."""
+    return _walk(options)[1]
+
+
+def _walk(options: bytes) -> tuple[list[tuple[int, bytes]], bool]:
     found = []
     while options and options[0] != END:
         if options[0] == NOP:
             options = options[1:]
             continue
         if len(options) < 2 or not 2 <= options[1] <= len(options):
-            break
+            return found, True
         found.append((options[0], options[2 : options[1]]))
         options = options[options[1] :]
-    return found
+    return found, False
 
 
 def sacked(options: bytes) -> int | None:

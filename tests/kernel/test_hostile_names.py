@@ -82,8 +82,8 @@ def use(port: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("named", NAMES)
-def test_a_name_is_kept_and_found_and_steers_nothing(collector: Collector, named: str) -> None:
-    """In every command and form; and it is found by what it is called."""
+def test_a_name_is_kept_and_shown_as_what_it_is(collector: Collector, named: str) -> None:
+    """With escapes for what steers a terminal or is no text: at both ends, and at the listener."""
     name, port, database = NAMES[named], next(PORTS), collector.database
     with called(name):
         cookies = use(port)
@@ -92,20 +92,32 @@ def test_a_name_is_kept_and_found_and_steers_nothing(collector: Collector, named
         assert database.latest(number)["comm"] == spelled(name)
     listener = database.one("SELECT comm FROM endpoint WHERE LocalPort = ?", port)
     assert listener["comm"] == spelled(name)
+    form = ["--format", "json", "--dport", str(port), "--db", str(database.path)]
+    answer = json.loads(ask("connections", *form))
+    assert [each["comm"] for each in answer] == [spelled(name)]
 
-    db = ["--db", str(database.path)]
-    for form in FORMS:
-        for side in ("--sport", "--dport"):
-            chosen = [*db, "--format", form, side, str(port)]
-            ask("query", "--history", *chosen)
-            ask("connections", "--sort", "comm", *chosen)
-        ask("listeners", *db, "--format", form, "--sport", str(port))
-        ask("sql", *db, "--format", form, "SELECT comm FROM latest")
-        ask("status", *db, *(["--format", form] if form != "ndjson" else []))
-    ask("db", "info", *db)
-    ask("db", "check", *db)
-    answer = ask("connections", *db, "--format", "json", "--dport", str(port))
-    assert [each["comm"] for each in json.loads(answer)] == [spelled(name)]
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_command_lets_a_name_reach_the_terminal(collector: Collector, form: str) -> None:
+    """All of them at once, in every form."""
+    for name in NAMES.values():
+        with called(name):
+            use(next(PORTS))
+    collector.database.catch_up()
+    options = ["--db", str(collector.database.path), "--format", form]
+    for command in (
+        ("query", "--history", "--var", "*"),
+        ("connections", "--sort", "comm"),
+        ("listeners",),
+        ("sql", "SELECT * FROM latest"),
+    ):
+        answer = ask(*command, *options)
+        if command[0] == "sql" and form in ("table", "csv"):
+            plain = [name for name in NAMES.values() if b'"' not in name]  # which CSV doubles
+            assert all(spelled(name).strip() in answer for name in plain)
+    ask("status", *options)
+    for command in (("db", "info"), ("db", "check")):
+        ask(*command, *options[:2])
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

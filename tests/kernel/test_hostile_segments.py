@@ -36,6 +36,9 @@ SEGMENTS: dict[str, list[Hostile | str]] = {
     "more SACK blocks than fit": [WRITE, Hostile(options=(Blocks(TEN),)),
                                   Hostile(options=(Blocks(TEN[:4], 42),))],
     "an empty SACK": [WRITE, Hostile(options=(Blocks(()),))],
+    "SACK before an option of length 0, among many": [
+        WRITE, Hostile(options=(Blocks(((0, 0),)), bytes((2, 0, *bytes(5))), OPENING)),
+    ],
     "SACK blocks inside out": [WRITE, Hostile(options=(Blocks(((900, 100), (5, 5))),)),
                                Hostile(options=(Blocks(((-9, -2), (1 << 31, 0))),))],
     "two SACK options": [WRITE, Hostile(options=(Blocks(((1, 9),)), Blocks(((20, 30), (40, 50)))))],

@@ -65,7 +65,7 @@ def _watched(flow: Traffic, process: Running, audit: Audit, seconds: int) -> lis
             next_audit = now + _AUDIT_SECONDS
         if now >= next_sample:
             samples.append(sample(process, audit, (now - began) / 3600))
-            owned(objects(process))
+            owned(objects(process.pids()))
             next_sample = now + pause
             print("soak:", json.dumps(asdict(samples[-1])), file=sys.stderr, flush=True)
     return samples

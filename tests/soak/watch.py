@@ -37,7 +37,7 @@ def sample(process: Running, audit: Audit, hours: float) -> Sample:
         share={kind: sum(m.share for m in found) for kind, found in kinds.items()},
         own={kind: sum(m.own for m in found) for kind, found in kinds.items()},
         descriptors=footprint(process).descriptors,
-        objects=dict(Counter(kind for kind, _ in objects(process))),
+        objects=dict(Counter(kind for kind, _ in objects(process.pids()))),
         database=audit.octets(),
         connections=audit.levels["connections"],
         lag_us=audit.levels["lag_us"],

@@ -140,7 +140,7 @@ def is_malformed(options: bytes) -> bool:
 
 
 def _walk(options: bytes) -> tuple[list[tuple[int, bytes]], bool]:
-    found = []
+    found: list[tuple[int, bytes]] = []
     while options and options[0] != END:
         if options[0] == NOP:
             options = options[1:]

@@ -1,6 +1,8 @@
 """What a test run must not leave behind: processes, BPF objects, network namespaces."""
 
 import json
+import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -9,6 +11,9 @@ from typing import Any
 from tests.kernel.net import SLOWNESS, namespaces, run
 
 SETTLE_SECONDS = 15 * SLOWNESS  # the kernel frees BPF objects after their last user is gone
+
+#: What a descriptor is of, in /proc/PID/fdinfo.
+_OF_BPF = re.compile(r"^(prog|map|link)_id:\s*([0-9]+)$", re.MULTILINE)
 
 #: Sessions of the processes that these tests started: a child stays in its parent's session even
 #: when the parent is killed, so a survivor is found by it.
@@ -41,12 +46,31 @@ def processes(session: int | None = None) -> set[int]:
 
 
 def bpf_objects() -> set[tuple[str, int]]:
-    """All programs, maps and links in the kernel, whoever's they are."""
-    return {
-        (kind, item["id"])
+    """All programs, maps and links in the kernel, but those that somebody else's process holds."""
+    shown = {
+        (kind, item["id"]): item
         for kind in ("prog", "map", "link")
         for item in json.loads(run("bpftool", "-j", kind, "show") or "[]")
     }
+    foreign = _held_by_others()
+    foreign |= {("prog", shown[o]["prog_id"]) for o in foreign & shown.keys() if o[0] == "link"}
+    for held in [o for o in foreign & shown.keys() if o[0] == "prog"]:
+        foreign |= {("map", number) for number in shown[held].get("map_ids", ())}
+    return shown.keys() - foreign
+
+
+def _held_by_others() -> set[tuple[str, int]]:
+    """BPF objects of which a process that is not of these tests has a descriptor."""
+    ours, theirs = {os.getpid(), *processes()}, set[tuple[str, int]]()
+    for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
+        if int(info.parts[2]) in ours:
+            continue
+        try:
+            text = info.read_text()
+        except OSError:
+            continue  # it has just ended, or closed it
+        theirs |= {(kind, int(number)) for kind, number in _OF_BPF.findall(text)}
+    return theirs
 
 
 def owned(objects: set[tuple[str, int]]) -> None:

@@ -1,6 +1,5 @@
 """Short-lived children, for what must not stay in the process that asks for it."""
 
-import ctypes as ct
 import json
 import os
 import signal
@@ -8,13 +7,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bpf.errors import EnvironmentLacksError, exhausted
+from bpf.libc import prctl
 
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def die_with(parent: int) -> None:
-    """In a child that was just forked: the kernel is to kill it as soon as its parent is dead."""
-    ct.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    """In a child: the kernel is to kill it as soon as its parent is dead. It ignores SIGINT.
+
+    The kernel forgets this with a change of the user.
+    """
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.getppid() != parent:  # it died before the kernel was asked
         os._exit(1)

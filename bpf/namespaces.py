@@ -1,11 +1,12 @@
 """The network namespaces of this host, for what sees only the one that it is opened in."""
 
 import contextlib
-import ctypes as ct
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from bpf.libc import LIBC, checked
 
 _CLONE_NEWNET: Final = 0x40000000
 
@@ -42,5 +43,4 @@ def _paths() -> list[str]:
 
 
 def _enter(fd: int) -> None:
-    if ct.CDLL(None, use_errno=True).setns(fd, _CLONE_NEWNET) != 0:
-        raise OSError(ct.get_errno(), os.strerror(ct.get_errno()))
+    checked(LIBC.setns(fd, _CLONE_NEWNET))

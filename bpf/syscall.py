@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from bpf.errors import EnvironmentLacksError
+from bpf.libc import LIBC, checked
 
 _NUMBER: Final = {"x86_64": 321, "aarch64": 280}
 _ATTR_BYTES: Final = 144
@@ -23,8 +24,6 @@ _RUN_TIME_NS: Final = 192  # offsets in it
 _RECURSION_MISSES: Final = 208
 _STATS_RUN_TIME: Final = 0
 _LICENSE: Final = ct.create_string_buffer(b"GPL")
-
-_libc = ct.CDLL(None, use_errno=True)
 
 
 class Command(IntEnum):
@@ -68,11 +67,7 @@ def _bpf(command: Command, attr: bytes) -> int:
             f"the number of bpf(2) on {platform.machine()} is not known", "use --source diag"
         )
     buffer = ct.create_string_buffer(attr.ljust(_ATTR_BYTES, b"\0"), _ATTR_BYTES)
-    result: int = _libc.syscall(number, int(command), buffer, _ATTR_BYTES)
-    if result < 0:
-        code = ct.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
+    return checked(LIBC.syscall(number, int(command), buffer, _ATTR_BYTES))
 
 
 class MapInfo(NamedTuple):

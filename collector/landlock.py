@@ -12,6 +12,8 @@ from enum import IntFlag
 from pathlib import Path
 from typing import Final
 
+from bpf.libc import LIBC, checked
+
 _CREATE_RULESET: Final = 444  # the same on all architectures but alpha
 _ADD_RULE: Final = 445
 _RESTRICT_SELF: Final = 446
@@ -21,8 +23,6 @@ _TCP_BIND_AND_CONNECT: Final = 3
 _ABSTRACT_SOCKETS_AND_SIGNALS: Final = 3
 _NETWORK_SINCE: Final = 4
 _SCOPES_SINCE: Final = 6
-
-_libc = ct.CDLL(None, use_errno=True)
 
 
 class Access(IntFlag):
@@ -51,7 +51,7 @@ _OF_A_DATABASE: Final = Access.WRITE_FILE | Access.REMOVE_FILE | Access.MAKE_REG
 
 def version() -> int:
     """What this kernel has of it: 0 is nothing."""
-    return max(0, int(_libc.syscall(_CREATE_RULESET, None, ct.c_size_t(0), _ASK_VERSION)))
+    return max(0, int(LIBC.syscall(_CREATE_RULESET, None, ct.c_size_t(0), _ASK_VERSION)))
 
 
 def restrict(folder: Path | None) -> None:
@@ -84,7 +84,4 @@ def restrict(folder: Path | None) -> None:
 
 
 def _call(number: int, *arguments: object) -> int:
-    result = int(_libc.syscall(number, *arguments))
-    if result < 0:
-        raise OSError(ct.get_errno(), os.strerror(ct.get_errno()))
-    return result
+    return checked(LIBC.syscall(number, *arguments))

@@ -12,7 +12,6 @@ import os
 import pwd
 import re
 import resource
-import signal
 import struct
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -21,12 +20,13 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bpf.children import die_with
 from bpf.errors import UsageError
+from bpf.libc import LIBC, checked, prctl
 from bpf.meters import Run
 from collector import landlock
 from collector.writing import Prepare, Sink
 
-_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_SECUREBITS: Final = 28
@@ -40,8 +40,6 @@ _CAPABILITY_VERSION_3: Final = 0x20080522
 #: them as unused. Added to the number of a process they are that process's alone.
 _ANONYMOUS_IDS: Final = 1_879_048_192
 _NOBODY: Final = 65_534
-
-_libc = ct.CDLL(None, use_errno=True)
 
 
 class Capability(IntEnum):
@@ -197,18 +195,15 @@ def _give_up(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if who is not None:
         # What is kept is said below, not by the change; access(2) goes by it, too.
-        _prctl(_PR_SET_SECUREBITS, _NO_SETUID_FIXUP)
+        prctl(_PR_SET_SECUREBITS, _NO_SETUID_FIXUP)
         os.setgroups([who.gid])
         os.setresgid(who.gid, who.gid, who.gid)
         os.setresuid(who.uid, who.uid, who.uid)
-        _prctl(_PR_SET_DUMPABLE, 0)  # nobody of that user looks into it
+        prctl(_PR_SET_DUMPABLE, 0)  # nobody of that user looks into it
     _set_capabilities(kept)
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # it starts no other
     landlock.restrict(folder)
-    # The kernel forgets this with a change of the user.
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with(parent)  # once more: the change of the user took it back
 
 
 def _anonymous() -> Identity:
@@ -227,7 +222,7 @@ def _is_mapped(number: int) -> bool:
 
 
 def _no_new_privileges() -> None:
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _narrow(kept: int) -> None:
@@ -235,17 +230,12 @@ def _narrow(kept: int) -> None:
 
     Without CAP_SETPCAP the latter stays; with no_new_privs nothing is to be had from it.
     """
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text(encoding="ascii"))
     with suppress(PermissionError):
         for bit in range(last + 1):
             if not kept >> bit & 1:
-                _prctl(_PR_CAPBSET_DROP, bit)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, ct.c_ulong(value), *[ct.c_ulong(0)] * 3) != 0:
-        raise OSError(ct.get_errno(), os.strerror(ct.get_errno()))
+                prctl(_PR_CAPBSET_DROP, bit)
 
 
 def _bits(capabilities: frozenset[Capability]) -> int:
@@ -256,8 +246,7 @@ def _held(wanted: frozenset[Capability]) -> int:
     """Those of them that this thread has, as bits."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     data = ct.create_string_buffer(24)
-    if _libc.capget(header, data) != 0:
-        raise OSError(ct.get_errno(), os.strerror(ct.get_errno()))
+    checked(LIBC.capget(header, data))
     low, _, _, high, _, _ = struct.unpack("=6I", data.raw)
     return (int(high) << 32 | int(low)) & _bits(wanted)
 
@@ -266,5 +255,4 @@ def _set_capabilities(kept: int) -> None:
     """These are effective and permitted, none is inheritable."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     low, high = kept & 0xFFFFFFFF, kept >> 32
-    if _libc.capset(header, struct.pack("=6I", low, low, 0, high, high, 0)) != 0:
-        raise OSError(ct.get_errno(), os.strerror(ct.get_errno()))
+    checked(LIBC.capset(header, struct.pack("=6I", low, low, 0, high, high, 0)))

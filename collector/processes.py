@@ -1,6 +1,5 @@
 """Child processes that never outlive their parent."""
 
-import ctypes as ct
 import os
 import signal
 import sys
@@ -9,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
+from bpf.children import die_with
+from bpf.libc import LIBC
+
 _PR_SET_NAME: Final = 15
 # Of glibc's malloc. Left alone it learns to keep what the largest snapshot needed, for ever.
 _M_TRIM_THRESHOLD: Final = -1
@@ -52,16 +53,13 @@ def spawn(name: str, work: Callable[[], None]) -> Child:
         return Child(name, pid, os.pidfd_open(pid))
     status = _FAILED
     try:
-        libc = ct.CDLL(None)
-        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        libc.prctl(_PR_SET_NAME, f"estats-{name}".encode()[:15], 0, 0, 0)
-        if os.getppid() == parent:  # it may have died before the call
-            _give_memory_back(libc)
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            work()
-            status = 0
+        die_with(parent)
+        LIBC.prctl(_PR_SET_NAME, f"estats-{name}".encode()[:15], 0, 0, 0)
+        _give_memory_back()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        work()
+        status = 0
     except BaseException:  # (nothing above but the interpreter's end)
         traceback.print_exc()
         sys.stderr.flush()
@@ -69,11 +67,11 @@ def spawn(name: str, work: Callable[[], None]) -> Child:
         os._exit(status)
 
 
-def _give_memory_back(libc: ct.CDLL) -> None:
+def _give_memory_back() -> None:
     """Have arrays of a large snapshot's size returned to the kernel; smaller ones are used again.
 
     Other C libraries than glibc have no such setting, and no need of it.
     """
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, 4 << 20)
-        libc.mallopt(_M_TRIM_THRESHOLD, 8 << 20)
+    if hasattr(LIBC, "mallopt"):
+        LIBC.mallopt(_M_MMAP_THRESHOLD, 4 << 20)
+        LIBC.mallopt(_M_TRIM_THRESHOLD, 8 << 20)

@@ -19,5 +19,5 @@ def checked(result: int) -> int:
 
 
 def prctl(option: int, value: int) -> None:
-    """What prctl(2) does with one argument. Raises OSError."""
+    """Change something about this process, by an option with one argument. Raises OSError."""
     checked(LIBC.prctl(option, ct.c_ulong(value), *[ct.c_ulong(0)] * 3))

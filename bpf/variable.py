@@ -122,6 +122,15 @@ class Variable:
         return f"ESTATS_{self.table.name}_{self.column.upper()}"
 
     @property
+    def modulus(self) -> int:
+        """Where a counter wraps: at its own width, which is 32 bits or 64."""
+        return 1 << max(self.bits, 32)
+
+    def growth(self, now: int, base: int) -> int:
+        """How far a counter came from ``base`` to ``now``."""
+        return (now - base) % self.modulus
+
+    @property
     def dtype(self) -> str:
         """Width on the ring and in memory, numpy's and C's alike: ``u4`` is ``u32``."""
         if self.bits > 32:

@@ -1,12 +1,13 @@
 """What changed in a value from one look to the next, in words that carry a sign."""
 
+from typing import Final
+
 from bpf.variable import Kind, Variable
 from cli.answers import worded
-from cli.growth import delta
 from cli.render import shown
 from storage.question import Value
 
-_SEQUENCES = 1 << 32
+_SEQUENCES: Final = 1 << 32
 
 
 def change(variable: Variable, value: Value, base: Value) -> str:
@@ -20,9 +21,7 @@ def change(variable: Variable, value: Value, base: Value) -> str:
 
 def _difference(variable: Variable, value: int, base: int) -> int:
     if variable.kind is Kind.COUNTER:
-        grown = delta(variable, value, base)
-        assert isinstance(grown, int), "both are known"
-        return grown
+        return variable.growth(value, base)
     if variable.kind is Kind.SEQUENCE:
         return (value - base) % _SEQUENCES
     return value - base

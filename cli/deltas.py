@@ -89,8 +89,7 @@ def _after(path: Path, length_us: int) -> str:
 def _newest_us(path: Path) -> int:
     """When the newest snapshot was taken; 0 if there is none yet."""
     with reading(path) as reader:
-        period = reader.period()
-        return period.runs.get(period.last_run, 0)
+        return reader.period().newest_us
 
 
 def _print(asked: Asked, variables: Sequence[Variable], form: Format, *, all_of_them: bool) -> None:

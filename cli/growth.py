@@ -31,7 +31,7 @@ def delta(variable: Variable, value: Value, base: Value) -> Value:
         return value
     if not isinstance(value, int) or not isinstance(base, int):
         return None
-    return (value - base) % (1 << max(variable.bits, 32))
+    return variable.growth(value, base)
 
 
 def rate(variable: Variable, value: Value, base: Value, length_us: int | None) -> Value | float:

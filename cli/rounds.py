@@ -86,7 +86,7 @@ class Rounds:
     def _look(self, reader: "Reader", period: Period) -> Round:
         """What there is as of the period's end, and beside it what was in the round before."""
         asked = self._asked
-        taken_us = period.runs.get(period.last_run, 0)
+        taken_us = period.newest_us
         self._last = period.last
         if self._first_us is None:
             self._first_us = taken_us

@@ -113,7 +113,7 @@ class Stream:
             is_written = goes_on()
             with reading(self.path) as reader:
                 period = reader.period(told_us + 1)
-                newest_us = period.runs.get(period.last_run, 0)
+                newest_us = period.newest_us
                 question = Question(period)
                 # A row for each of several snapshots, if whoever reads was slow.
                 is_one = sum(part.snapshots for part in reader.parts(period)) <= 1

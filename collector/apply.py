@@ -130,6 +130,12 @@ def grown(array: Array, rows: int) -> Array:
     return larger
 
 
+def joined(parts: Sequence[Array]) -> Array:
+    """One array of them all; as plain bytes, for numpy drops the padding of structures."""
+    together: Array = np.concatenate([raw(part) for part in parts]).view(parts[0].dtype)
+    return together
+
+
 def packed(array: Array, kept: Rows, rows: int) -> Array:
     """A copy of so many rows: those that are kept, and zeroed elements after them."""
     smaller = np.zeros((rows, *array.shape[1:]), array.dtype)

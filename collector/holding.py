@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bpf.meters import LEVELS, Inherited, Snapshot
 from bpf.record import new_bit
 from bpf.variable import REFERRED
-from collector.apply import raw
+from collector.apply import joined, raw
 
 Array = npt.NDArray[Any]
 
@@ -28,10 +28,10 @@ def merged(older: Snapshot, newer: Snapshot) -> Snapshot:
         newer,
         interval_us=older.interval_us + newer.interval_us,
         meters=_meters(older.meters, newer.meters),
-        connections=newest(_joined(older.connections, newer.connections), "connect_index"),
+        connections=newest(joined((older.connections, newer.connections)), "connect_index"),
         samples=_samples(older.samples, newer.samples),
-        endpoints=newest(_joined(older.endpoints, newer.endpoints), "listener_index"),
-        listeners=newest(_joined(older.listeners, newer.listeners), "listener_index"),
+        endpoints=newest(joined((older.endpoints, newer.endpoints)), "listener_index"),
+        listeners=newest(joined((older.listeners, newer.listeners)), "listener_index"),
         host=host,
     )
 
@@ -53,7 +53,7 @@ def overlaid(stored: Inherited, held: Snapshot | None) -> Inherited:
         *((group.value, held.samples[group.value]) for group in REFERRED),
     ):
         numbered[name] = max(numbered[name], int(numbers.max(initial=0)))
-    connections = newest(_joined(stored.connections, held.connections), "connect_index")
+    connections = newest(joined((stored.connections, held.connections)), "connect_index")
     return replace(stored, numbered=numbered, connections=connections)
 
 
@@ -66,7 +66,7 @@ def newest(rows: Array, key: str) -> Array:
 
 def _samples(older: Array, newer: Array) -> Array:
     """The newest of each connection; a row that only the older one said was new still is."""
-    both = _joined(older, newer)
+    both = joined((older, newer))
     kept = newest(both, "connect_index")
     for group in REFERRED:
         bit = np.uint64(new_bit(group))
@@ -83,8 +83,3 @@ def _meters(older: Mapping[str, int], newer: Mapping[str, int]) -> dict[str, int
     meters["lag_us"] = max(older["lag_us"], newer["lag_us"])
     meters["merged"] += 1
     return meters
-
-
-def _joined(one: Array, other: Array) -> Array:
-    """One behind the other, padding and all."""
-    return np.frombuffer(one.tobytes() + other.tobytes(), one.dtype).copy()

@@ -1,6 +1,6 @@
 """The state of one shard's connections, and what of it has changed since it was last handed on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from collector.apply import (
     blank_unknown,
     catalogue_layout,
     grown,
+    joined,
     merge,
     packed,
     raw,
@@ -150,7 +151,7 @@ class Tables:
         self._leaving = changed[self._rows["closed_us"][changed] != 0]
         self._rows["leaving"][self._leaving] = True
         self._give_room_back()
-        return _joined(connections), _joined(samples)
+        return joined(connections), joined(samples)
 
     def close_missing(self, live_ids: Array, before_ns: int, now_us: int) -> int:
         """Close connections whose final batch was lost, or that the kernel hid: how many.
@@ -205,6 +206,8 @@ class Tables:
 
     def _claim(self, ids: Array, cookies: Array, opened_us: Array) -> Array:
         """Which of these are inherited: their socket had connected before, so its id is another."""
+        if not self._rows["inherited"].any():  # as nearly always
+            return np.zeros(len(ids), bool)
         rows = self._index.lookup(cookies)
         row = self._rows[rows]
         apart_us = np.abs(row["opened_us"].astype("i8") - opened_us.astype("i8"))
@@ -338,12 +341,6 @@ class _Numbers:
         numbers: Array = self._next + np.arange(count, dtype="u8") * np.uint64(self._step)
         self._next += count * self._step
         return numbers
-
-
-def _joined(parts: Sequence[Array]) -> Array:
-    """One array of them all; as plain bytes, for numpy moves structures by the field."""
-    together: Array = np.concatenate([raw(part) for part in parts]).view(parts[0].dtype)
-    return together
 
 
 def _as_bytes(words: Array) -> Array:

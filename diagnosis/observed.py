@@ -62,7 +62,6 @@ VARIABLES: Final[tuple[Variable, ...]] = tuple(BY_NAME[name.lower()] for name in
 
 #: Of ends at which nobody looked (docs/schema.md).
 _UNSEEN_ENDS: Final = ("gone", "close not seen")
-_WRAPPED_BITS: Final = 32  # narrower counters do not exist
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +167,8 @@ def _growths(base: Sequence[Value], now: Sequence[Value]) -> Iterable[tuple[str,
         if variable.kind is not Kind.COUNTER:
             continue
         if isinstance(start, int) and isinstance(end, int):
-            bits = max(variable.bits, _WRAPPED_BITS)
-            growth = (end - start) % (1 << bits)
-            if growth < 1 << (bits - 1):  # more is a counter that has begun again
+            growth = variable.growth(end, start)
+            if 2 * growth < variable.modulus:  # more is a counter that has begun again
                 yield variable.name, growth
 
 

@@ -55,6 +55,11 @@ class Period:
     last_run: int = 0
     runs: Mapping[int, int] = field(default_factory=dict[int, int])
 
+    @property
+    def newest_us(self) -> int:
+        """When its last snapshot was taken; 0 if it has none."""
+        return self.runs.get(self.last_run, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from bpf.variable import Kind, Variable
 from cli.growth import Growth, delta, rate
 from cli.names import word_for
-from cli.render import Cell
+from cli.render import Cell, Look
 from cli.times import iso
 from storage.question import Period, Sample, Value
 
@@ -75,15 +75,30 @@ def as_row(
     return [
         answer["ConnectIndex"],
         *taken,
-        end_point(answer["LocalAddress"], answer["LocalPort"]),
-        end_point(answer["RemAddress"], answer["RemPort"]),
+        *ends(answer),
         *(worded(v, answer[v.name]) for v in not_whose(variables)),
     ]
+
+
+def look_of(variables: Sequence[Variable], growth: Growth, period: Period) -> Look[Sample]:
+    """Answers in every form but a table."""
+    return Look(
+        keys=keys(variables, growth),
+        as_object=lambda sample: as_object(sample, variables, growth, period),
+    )
 
 
 def end_point(address: str, port: int) -> str:
     """An address and a port; IPv6 in brackets."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def ends(connection: Mapping[str, Any]) -> tuple[str, str]:
+    """The local one and the remote one."""
+    return (
+        end_point(connection["LocalAddress"], connection["LocalPort"]),
+        end_point(connection["RemAddress"], connection["RemPort"]),
+    )
 
 
 def owner(connection: Mapping[str, Any]) -> str | None:

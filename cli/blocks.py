@@ -1,13 +1,13 @@
 """Connections one below the other, each with a line for each of its variables."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bpf.variable import Variable
-from cli.answers import end_point, owner
+from cli.answers import ends, owner
 from cli.names import value_words
-from cli.render import Cell, printable, table_width, write_table
+from cli.render import Cell, Format, Look, printable, say, table_width, write, write_table
 from storage.question import Sample
 
 
@@ -30,16 +30,28 @@ def write_blocks(header: Sequence[str], blocks: Iterable[Block]) -> int:
     return count
 
 
+def write_samples(
+    samples: Iterable[Sample],
+    form: Format,
+    header: Sequence[str],
+    as_block: Callable[[Sample], Block],
+    look: Look[Sample],
+) -> None:
+    """Write them to stdout, as blocks or in another form; say so if there are none."""
+    if form is Format.TABLE:
+        count = write_blocks(header, map(as_block, samples))
+    else:
+        count = write(samples, form, look, sys.stdout)
+    if not count:
+        say("no connection matches")
+
+
 def title(sample: Sample, *more: str) -> str:
     """Which connection it is: never its number alone, which another one may have elsewhere."""
     row = sample.connection
-    ends = (
-        end_point(row["LocalAddress"], row["LocalPort"]),
-        end_point(row["RemAddress"], row["RemPort"]),
-    )
     whose = owner(row)
     return "  ".join(
-        [f"ConnectIndex {row['ConnectIndex']}", *ends, *([whose] if whose else []), *more]
+        [f"ConnectIndex {row['ConnectIndex']}", *ends(row), *([whose] if whose else []), *more]
     )
 
 

@@ -212,7 +212,7 @@ def collect(  # noqa: PLR0913  (one for each option)
     with _errors_told(status, service, log_format):
         kept = bounds(keep, rollup, max_db_size)
         settings = Settings(
-            tables=_tables(tables),
+            tables=chosen_tables(tables),
             shards=shards or min(len(os.sched_getaffinity(0)), _SHARDS_DEFAULT_MAX),
             interval_us=_length(interval, "--interval"),
             flush_us=_length(flush_interval, "--flush-interval"),
@@ -291,7 +291,8 @@ def _filters(
     )
 
 
-def _tables(text: str) -> tuple[Table, ...]:
+def chosen_tables(text: str) -> tuple[Table, ...]:
+    """Those that --tables names, in their order. Raises UsageError for what is none."""
     names = split([text.lower()])
     if names == ["all"]:
         return HISTORIES

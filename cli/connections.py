@@ -1,15 +1,14 @@
 """estats connections: who talks to whom, for how long, how much, and how well."""
 
 import sys
-from dataclasses import replace
 from typing import Final
 
 from bpf.catalogue import BY_NAME
 from cli import options
-from cli.answers import as_object, closed_by, end_point, keys, owner
-from cli.asking import Asked, asking
+from cli.answers import as_object, closed_by, ends, keys, owner
+from cli.asking import Asked
 from cli.growth import Growth
-from cli.live import at_hand, where
+from cli.live import answering
 from cli.names import word_for
 from cli.owners import Owners
 from cli.picking import picking
@@ -60,10 +59,7 @@ _HEADER: Final = (
 @picking
 def connections(asked: Asked, *, form: options.As = Format.TABLE) -> None:
     """Print connections; HELP says all of it."""
-    with (
-        at_hand(where(asked, may_start=False)) as path,
-        asking(replace(asked, db=path), _VARIABLES) as (reader, question),
-    ):
+    with answering(asked, _VARIABLES) as (reader, question):
         samples = reader.latest(_VARIABLES, question)
         look = _look(question.period, Owners(reader.runs()))
         if not write(samples, form, look, sys.stdout):
@@ -85,8 +81,7 @@ def _row(sample: Sample, period: Period, owners: Owners) -> list[Cell]:
     state, out, received, retransmitted = sample.values
     return [
         row["ConnectIndex"],
-        end_point(row["LocalAddress"], row["LocalPort"]),
-        end_point(row["RemAddress"], row["RemPort"]),
+        *ends(row),
         owner(row),
         _state(sample, state, period),
         age(sample.as_of_us - row["opened_us"]),

@@ -1,8 +1,7 @@
 """estats deltas: what became of connections between two moments."""
 
-import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -12,17 +11,17 @@ import typer
 from bpf.errors import UsageError
 from bpf.variable import Kind, Variable
 from cli import options
-from cli.answers import as_object, keys, not_whose, worded
+from cli.answers import as_object, look_of, not_whose, worded
 from cli.asking import Asked, asking, reading
-from cli.blocks import Block, title, unit, write_blocks
+from cli.blocks import Block, title, unit, write_samples
 from cli.growth import Growth
 from cli.live import at_hand, where
 from cli.names import all_or
 from cli.picking import picking
-from cli.render import Cell, Format, Look, say, write
+from cli.render import Cell, Format
 from cli.times import duration_us
 from storage.file import holder
-from storage.question import Period, Sample
+from storage.question import Sample
 
 HELP: Final = """What became of connections between two moments: counters tell how they grew.
 
@@ -94,30 +93,23 @@ def _newest_us(path: Path) -> int:
 
 def _print(asked: Asked, variables: Sequence[Variable], form: Format, *, all_of_them: bool) -> None:
     with asking(asked, () if all_of_them else variables) as (reader, question):
+        period = question.period
+
+        def as_block(sample: Sample) -> Block:
+            grown = as_object(sample, variables, Growth.DELTA, period)
+            stands = as_object(sample, variables, Growth.TOTAL, period)
+            rows = [
+                (v.name, _change(v, grown[v.name]), worded(v, stands[v.name]), unit(v))
+                for v in not_whose(variables)
+                if not all_of_them or stands[v.name] is not None
+            ]
+            seconds = grown["seconds"]
+            over = "over an unknown time" if seconds is None else f"over {seconds:.3f} s"
+            return Block(title(sample, over), rows)
+
         samples = reader.latest(variables, question, growth=True)
-        if form is Format.TABLE:
-            blocks = _blocks(samples, variables, question.period, sparse=all_of_them)
-            count = write_blocks(_HEADER, blocks)
-        else:
-            count = write(samples, form, _look(variables, question.period), sys.stdout)
-        if not count:
-            say("no connection matches")
-
-
-def _blocks(
-    samples: Iterable[Sample], variables: Sequence[Variable], period: Period, *, sparse: bool
-) -> Iterable[Block]:
-    for sample in samples:
-        grown = as_object(sample, variables, Growth.DELTA, period)
-        stands = as_object(sample, variables, Growth.TOTAL, period)
-        rows = [
-            (v.name, _change(v, grown[v.name]), worded(v, stands[v.name]), unit(v))
-            for v in not_whose(variables)
-            if not sparse or stands[v.name] is not None
-        ]
-        seconds = grown["seconds"]
-        over = "over an unknown time" if seconds is None else f"over {seconds:.3f} s"
-        yield Block(title(sample, over), rows)
+        look = look_of(variables, Growth.DELTA, period)
+        write_samples(samples, form, _HEADER, as_block, look)
 
 
 def _change(variable: Variable, value: Cell) -> Cell:
@@ -125,12 +117,3 @@ def _change(variable: Variable, value: Cell) -> Cell:
     if variable.kind is not Kind.COUNTER:
         return ""
     return f"+{value}" if isinstance(value, int) else value
-
-
-def _look(variables: Sequence[Variable], period: Period) -> Look[Sample]:
-    return Look(
-        keys=keys(variables, Growth.DELTA),
-        as_object=lambda sample: as_object(sample, variables, Growth.DELTA, period),
-        header=(),
-        as_row=lambda _: (),
-    )

@@ -9,16 +9,22 @@ import tempfile
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bpf.children import die_with
 from bpf.errors import CollectorError, EstatsError, UsageError
-from cli.asking import Asked
+from bpf.variable import Variable
+from cli.asking import Asked, asking
 from cli.options import database, has_database
 from cli.render import say
 from collector.event import Level
+
+if TYPE_CHECKING:
+    from storage.question import Question
+    from storage.reader import Reader
 
 #: A database, or the options of the collector that has to make one.
 Place = Path | tuple[str, ...]
@@ -103,13 +109,10 @@ class Collector:
 def collecting(*options: str) -> Generator[Collector]:
     """A collector that runs until the end of the block, or its own; its folder goes with it.
 
-    SIGTERM and SIGHUP end the block, too, as Ctrl-C does. Raises EstatsError.
+    Raises EstatsError.
     """
-    with (
-        ended_by(signal.SIGTERM, signal.SIGHUP),
-        tempfile.TemporaryDirectory(prefix="estats-") as d,
-    ):
-        collector = Collector(Path(d), options)
+    with private_folder() as folder:
+        collector = Collector(folder, options)
         try:
             yield collector
         finally:
@@ -131,6 +134,21 @@ def at_hand(place: Place, lasting: str = _LOOK) -> Generator[Path]:
         ) as collector:
             collector.finish()
             yield collector.path
+
+
+@contextmanager
+def answering(
+    asked: Asked, variables: Sequence[Variable], *, may_start: bool = False
+) -> "Generator[tuple[Reader, Question]]":
+    """What ``asking`` gives, of the database that the options name or have made.
+
+    Raises EstatsError.
+    """
+    with (
+        at_hand(where(asked, may_start=may_start)) as path,
+        asking(replace(asked, db=path), variables) as found,
+    ):
+        yield found
 
 
 def where(asked: Asked, *, may_start: bool = True) -> Place:
@@ -159,7 +177,20 @@ def _is_database(path: Path) -> bool:
 
 
 @contextmanager
-def ended_by(*signals: signal.Signals) -> Generator[None]:
+def private_folder() -> Generator[Path]:
+    """A folder that only we may enter, and that goes with the block.
+
+    SIGTERM and SIGHUP end the block, too, as Ctrl-C does.
+    """
+    with (
+        _ended_by(signal.SIGTERM, signal.SIGHUP),
+        tempfile.TemporaryDirectory(prefix="estats-") as folder,
+    ):
+        yield Path(folder)
+
+
+@contextmanager
+def _ended_by(*signals: signal.Signals) -> Generator[None]:
     """Let these signals unwind the stack, so that what is to be cleaned up is."""
 
     def end(number: int, _frame: FrameType | None) -> None:

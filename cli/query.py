@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -11,9 +11,9 @@ from bpf.errors import UsageError
 from bpf.variable import SAMPLED, Kind, Variable
 from cli import options
 from cli.answers import as_object, as_row, header, keys
-from cli.asking import Asked, asking
+from cli.asking import Asked
 from cli.growth import Growth, growth_of
-from cli.live import at_hand, where
+from cli.live import answering
 from cli.names import variables_of_connections
 from cli.picking import picking
 from cli.render import Format, Look, say, write
@@ -74,10 +74,7 @@ def query(
     growth = growth_of(delta=delta, rate=rate)
     shape = Shape(variables_of_connections(var or ()), growth, history)
     _refuse_nonsense(shape, asked.order)
-    with (
-        at_hand(where(asked, may_start=False)) as path,
-        asking(replace(asked, db=path), shape.variables) as (reader, question),
-    ):
+    with answering(asked, shape.variables) as (reader, question):
         objects = _objects(reader, shape, question)
         if not write(objects, form, _look(shape), sys.stdout):
             say("no connection matches")

@@ -1,22 +1,20 @@
 """estats read: one connection, once, with all of its variables."""
 
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Final
 
 from bpf.variable import Variable
 from cli import options
-from cli.answers import as_object, keys, not_whose, worded
-from cli.asking import Asked, asking
-from cli.blocks import Block, title, unit, write_blocks
+from cli.answers import as_object, look_of, not_whose, worded
+from cli.asking import Asked
+from cli.blocks import Block, title, unit, write_samples
 from cli.growth import Growth
-from cli.live import at_hand, where
+from cli.live import answering
 from cli.names import all_or
 from cli.picking import picking, require_choice
-from cli.render import Format, Look, say, write
+from cli.render import Format
 from cli.times import iso
-from storage.question import Period, Sample
+from storage.question import Sample
 
 HELP: Final = """All variables of a connection, once; or some of them, or of several connections.
 
@@ -48,45 +46,26 @@ def read(
 ) -> None:
     """Print them; HELP says all of it."""
     require_choice(asked)
-    variables = all_or(var or (), tables or ())
-    with at_hand(where(asked)) as path:
-        print_values(replace(asked, db=path), variables, form, all_of_them=not var)
+    print_values(asked, all_or(var or (), tables or ()), form, all_of_them=not var)
 
 
 def print_values(
     asked: Asked, variables: Sequence[Variable], form: Format, *, all_of_them: bool
 ) -> None:
     """Print what the chosen connections stand at; ``all_of_them``: nobody named these variables."""
-    with asking(asked, () if all_of_them else variables) as (reader, question):
-        samples = reader.latest(variables, question)
-        if form is Format.TABLE:
-            count = write_blocks(
-                _HEADER, _blocks(samples, variables, question.period, sparse=all_of_them)
-            )
-        else:
-            count = write(samples, form, _look(variables, question.period), sys.stdout)
-        if not count:
-            say("no connection matches")
+    wanted = () if all_of_them else variables
+    with answering(asked, wanted, may_start=True) as (reader, question):
+        period = question.period
 
+        def as_block(sample: Sample) -> Block:
+            answer = as_object(sample, variables, Growth.TOTAL, period)
+            rows = [
+                (v.name, worded(v, answer[v.name]), unit(v))
+                for v in not_whose(variables)
+                if not all_of_them or answer[v.name] is not None
+            ]
+            when = [] if sample.taken_us is None else [f"as of {iso(sample.taken_us)}"]
+            return Block(title(sample, *when), rows)
 
-def _blocks(
-    samples: Iterable[Sample], variables: Sequence[Variable], period: Period, *, sparse: bool
-) -> Iterable[Block]:
-    for sample in samples:
-        answer = as_object(sample, variables, Growth.TOTAL, period)
-        rows = [
-            (v.name, worded(v, answer[v.name]), unit(v))
-            for v in not_whose(variables)
-            if not sparse or answer[v.name] is not None
-        ]
-        when = [] if sample.taken_us is None else [f"as of {iso(sample.taken_us)}"]
-        yield Block(title(sample, *when), rows)
-
-
-def _look(variables: Sequence[Variable], period: Period) -> Look[Sample]:
-    return Look(
-        keys=keys(variables, Growth.TOTAL),
-        as_object=lambda sample: as_object(sample, variables, Growth.TOTAL, period),
-        header=(),
-        as_row=lambda _: (),
-    )
+        look = look_of(variables, Growth.TOTAL, period)
+        write_samples(reader.latest(variables, question), form, _HEADER, as_block, look)

@@ -8,8 +8,8 @@ import typer
 
 from bpf.errors import UsageError
 from cli import options
-from cli.asking import Asked, asking
-from cli.live import at_hand, collecting, where
+from cli.asking import Asked
+from cli.live import answering, collecting
 from cli.names import all_or
 from cli.notice import counted
 from cli.picking import chooses_nothing, picking, require_choice
@@ -61,7 +61,7 @@ def record(asked: Asked, *, file: File, rings: Rings = None) -> None:
         _record_rings(asked, file, rings)
         return
     require_choice(asked)
-    with at_hand(where(asked)) as path, asking(replace(asked, db=path), ()) as (reader, question):
+    with answering(asked, (), may_start=True) as (reader, question):
         is_stretch = asked.since is not None
         found, samples = reader.excerpt(question, file, is_stretch=is_stretch)
     if not found:
@@ -92,5 +92,4 @@ def replay(
 ) -> None:
     """Print it; REPLAY_HELP says all of it."""
     variables = all_or(var or (), tables or ())
-    with at_hand(where(replace(asked, replay=file))) as path:
-        print_values(replace(asked, db=path), variables, form, all_of_them=not var)
+    print_values(replace(asked, replay=file), variables, form, all_of_them=not var)

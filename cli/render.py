@@ -32,13 +32,14 @@ class Format(Enum):
 class Look(Generic[Item]):
     """What an item of an answer looks like: to programs an object, to people a row of a table.
 
-    ``keys`` are the keys of all objects; the first ``front`` columns say whose row it is.
+    ``keys`` are the keys of all objects; the first ``front`` columns say whose row it is. Without
+    ``header`` and ``as_row`` it is never written as a table.
     """
 
     keys: Sequence[str]
     as_object: Callable[[Item], Mapping[str, Any]]
-    header: Sequence[str]
-    as_row: Callable[[Item], Sequence[Cell]]
+    header: Sequence[str] = ()
+    as_row: Callable[[Item], Sequence[Cell]] = lambda _: ()
     front: int = 1
 
 

@@ -58,10 +58,7 @@ class Rounds:
         """
         while True:
             is_written = goes_on()
-            with reading(self._path) as reader:
-                period = reader.period(self._since_us, None)
-                found = None if period.last == self._last else self._look(reader, period)
-            if found:
+            if found := self._newer(None):
                 yield found
                 self._rest(seconds)
             elif is_written:
@@ -75,13 +72,16 @@ class Rounds:
             parts = reader.parts(reader.period(self._since_us, self._until_us))
         for part in parts:
             for moment_us in _moments(part.from_us, part.to_us, seconds):
-                # Opened each time: a transaction that stays open keeps SQLite's log growing.
-                with reading(self._path) as reader:
-                    period = reader.period(self._since_us, moment_us)
-                    found = None if period.last == self._last else self._look(reader, period)
-                if found:
+                if found := self._newer(moment_us):
                     yield found
                     self._rest(pause)
+
+    def _newer(self, until_us: int | None) -> Round | None:
+        """What there is as of a time, if that is another snapshot than the round before had."""
+        # Opened each time: a transaction that stays open keeps SQLite's log growing.
+        with reading(self._path) as reader:
+            period = reader.period(self._since_us, until_us)
+            return None if period.last == self._last else self._look(reader, period)
 
     def _look(self, reader: "Reader", period: Period) -> Round:
         """What there is as of the period's end, and beside it what was in the round before."""

@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,10 +20,12 @@ import typer
 
 from bpf.children import die_with
 from bpf.errors import EstatsError, UsageError
+from bpf.variable import HISTORIES, SAMPLED, Variable
 from cli.answers import as_object, keys
 from cli.asking import reading
+from cli.collect import chosen_tables
 from cli.growth import Growth
-from cli.live import ended_by, has_snapshot
+from cli.live import has_snapshot, private_folder
 from cli.names import all_or
 from cli.render import Format, Look, say, write
 from cli.times import iso
@@ -57,13 +58,12 @@ def with_stdout(collect: Callable[..., None]) -> Callable[..., None]:
             raise UsageError(f"--to {to!r} is no place to write to", "Write --to -, or --db FILE.")
         if form is Format.TABLE:
             raise UsageError("a stream is no table", "Use --format ndjson, json or csv.")
+        variables = _variables(given["tables"])
         with ExitStack() as undo:
             if given["db"] is None:
-                undo.enter_context(ended_by(signal.SIGTERM, signal.SIGHUP))
-                folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="estats-"))
-                given["db"] = Path(folder) / "flows.db"
+                given["db"] = undo.enter_context(private_folder()) / "flows.db"
                 given["keep"] = given["keep"] or _KEEP
-            undo.enter_context(_writing(Stream(given["db"], form, given["tables"])))
+            undo.enter_context(_writing(Stream(given["db"], form, variables)))
             collect(**given)
 
     own = signature(collect)
@@ -77,32 +77,31 @@ def with_stdout(collect: Callable[..., None]) -> Callable[..., None]:
     return streamed
 
 
+def _variables(tables: str) -> tuple[Variable, ...]:
+    """Those of connections in the tables of ``collect --tables``. Raises UsageError."""
+    chosen = chosen_tables(tables)
+    whole = chosen == HISTORIES
+    return all_or((), () if whole else [table.value for table in chosen if table in SAMPLED])
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What goes to stdout: the database it is read from, the form, and ``collect --tables``."""
+    """What goes to stdout: the database it is read from, the form, and of what."""
 
     path: Path
     form: Format
-    tables: str
+    variables: tuple[Variable, ...]
 
     def write(self, goes_on: Callable[[], bool]) -> None:
         """An object for each row of history from now on, until the collector has ended."""
-        names = [] if self.tables.lower() == "all" else self.tables.lower().split(",")
-        sampled = [name.strip() for name in names if name.strip() != "listener"]
-        self._write(self._objects(sampled, goes_on), sampled)
-
-    def _write(self, objects: Iterator[dict[str, Any]], tables: list[str]) -> None:
         look: Look[dict[str, Any]] = Look(
-            keys=["time", *keys(all_or((), tables), Growth.TOTAL)],
+            keys=["time", *keys(self.variables, Growth.TOTAL)],
             as_object=lambda answer: answer,
-            header=(),
-            as_row=lambda _: (),
         )
-        write(objects, self.form, look, sys.stdout)
+        write(self._objects(goes_on), self.form, look, sys.stdout)
         sys.stdout.flush()
 
-    def _objects(self, tables: list[str], goes_on: Callable[[], bool]) -> Iterator[dict[str, Any]]:
-        variables = all_or((), tables)
+    def _objects(self, goes_on: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         begun_us = time.time_ns() // 1000
         while not has_snapshot(self.path):
             if not goes_on():
@@ -118,10 +117,10 @@ class Stream:
                 # A row for each of several snapshots, if whoever reads was slow.
                 is_one = sum(part.snapshots for part in reader.parts(period)) <= 1
                 ask = reader.latest if is_one else reader.history
-                found = list(ask(variables, question)) if newest_us else []
+                found = list(ask(self.variables, question)) if newest_us else []
             for sample in sorted(found, key=lambda each: each.taken_us or 0):
                 if sample.taken_us is not None and sample.taken_us > told_us:
-                    answer = as_object(sample, variables, Growth.TOTAL, period)
+                    answer = as_object(sample, self.variables, Growth.TOTAL, period)
                     yield {"time": iso(sample.taken_us), **answer}
             told_us = max(told_us, newest_us)
             sys.stdout.flush()

@@ -187,8 +187,6 @@ def _stream(
     look: Look[dict[str, Any]] = Look(
         keys=["time", *keys(variables, growth)],
         as_object=lambda answer: answer,
-        header=(),
-        as_row=lambda _: (),
     )
     if not write(objects(), form, look, sys.stdout):
         say("no connection matches")

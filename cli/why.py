@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from cli import options
-from cli.answers import WHOSE, end_point
-from cli.asking import Asked, asking
+from cli.answers import WHOSE, ends, owner
+from cli.asking import Asked
+from cli.live import answering
+from cli.picking import picking
 from cli.render import Cell, Format, Look, printable, say, write
 from cli.times import iso
 from diagnosis.measures import rtt_min_us, rtt_us
@@ -23,16 +25,17 @@ if TYPE_CHECKING:
 
 HELP: Final = """What limited connections in a period: the sender, the path, the receiver, and why.
 
-One connection gets sentences, several a summary and a table, what moved most first; --limit
-shortens the table and not the summary. Nothing of before the period counts. Where the numbers do
-not tell, the answer is "can't tell" and what is missing. docs/why.md has the rules and who they are
-from.
+One connection gets sentences, several a summary and a table, what moved most first unless --sort
+says otherwise; --limit shortens the table and not the summary. Nothing of before the period counts.
+Where the numbers do not tell, the answer is "can't tell" and what is missing. docs/why.md has the
+rules and who they are from.
 
 The limits of a sender show at the sender. Of an end that receives this says whether it keeps up.
 """
 EXAMPLES: Final = """\b
 Examples:
   estats why --dport 5001 --since 1m
+  estats why 7
   estats why --daddr 192.0.2.7 --since 2026-01-31T12:00 --until 2026-01-31T12:05
   estats why --comm 'nginx*' --since 10m --limit 20
   estats why --sport 443 --since 10m --format json
@@ -88,49 +91,24 @@ class Diagnosed:
         return self.seen.sent + self.seen.received
 
 
-def why(  # noqa: PLR0913  (one for each option)
-    *,
-    dport: options.Dport = None,
-    sport: options.Sport = None,
-    daddr: options.Daddr = None,
-    saddr: options.Saddr = None,
-    net: options.Net = None,
-    pid: options.Pid = None,
-    comm: options.Comm = None,
-    state: options.State = None,
-    is_open: options.Open = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    limit: options.Limit = None,
-    form: options.As = Format.TABLE,
-    db: options.Db = None,
-) -> None:
+@picking
+def why(asked: Asked, *, form: options.As = Format.TABLE) -> None:
     """Print what limited connections; HELP says all of it."""
-    wanted = options.wanted(
-        sport=sport,
-        dport=dport,
-        saddr=saddr,
-        daddr=daddr,
-        net=net,
-        pid=pid,
-        comm=comm,
-        state=state,
-        is_open=is_open,
-    )
-    asked = Asked(db=db, since=since, until=until, wanted=wanted, order=Order(), limit=None)
-    with asking(asked, VARIABLES) as (reader, question):
-        found = sorted(_diagnosed(reader, question), key=lambda each: -each.moved)
+    with answering(replace(asked, limit=None), VARIABLES) as (reader, question):
+        found = list(_diagnosed(reader, question))
+        if asked.order == Order():
+            found.sort(key=lambda each: -each.moved)
         if not found:
             say("no connection matches")
         if form is Format.TABLE and found:
             lines = _told(found[0]) if len(found) == 1 else _summary(found)
             print("\n".join(map(printable, lines)))
         if form is not Format.TABLE or len(found) > 1:
-            write(found[:limit], form, _look(form), sys.stdout)
+            write(found[: asked.limit], form, _look(form), sys.stdout)
 
 
 def _diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:
-    """Each connection that matches, with a verdict, by its number."""
+    """Each connection that matches, with a verdict, in the order that was asked for."""
     lives = {life.connection["ConnectIndex"]: life for life in reader.latest((), question)}
     seen: dict[int, Observed] = {}
     for index, samples in groupby(reader.history(VARIABLES, question), _index):
@@ -203,8 +181,7 @@ def _row(found: Diagnosed) -> list[Cell]:
     row, verdict = found.connection, found.verdict
     return [
         row["ConnectIndex"],
-        end_point(row["LocalAddress"], row["LocalPort"]),
-        end_point(row["RemAddress"], row["RemPort"]),
+        *ends(row),
         round(found.seen.length_us / 1e6, 1),
         octets(found.seen.sent),
         octets(found.seen.received),
@@ -217,13 +194,10 @@ def _row(found: Diagnosed) -> list[Cell]:
 def _told(found: Diagnosed) -> list[str]:
     """One connection, in sentences."""
     row, seen, verdict = found.connection, found.seen, found.verdict
-    ends = (
-        end_point(row["LocalAddress"], row["LocalPort"]),
-        end_point(row["RemAddress"], row["RemPort"]),
-    )
-    owner = "" if row["pid"] is None else f" of {row['comm']}[{row['pid']}]"
+    (local, remote), whose = ends(row), owner(row)
+    of_whom = f" of {whose}" if whose else ""
     lines = [
-        f"{ends[0]} to {ends[1]}{owner}: {octets(seen.sent)} sent, {octets(seen.received)} received"
+        f"{local} to {remote}{of_whom}: {octets(seen.sent)} sent, {octets(seen.received)} received"
         f" in {milliseconds(seen.length_us)}.",
         verdict.sentence if verdict.name == CANNOT_TELL else f"{verdict.name}: {verdict.sentence}",
     ]

@@ -140,7 +140,7 @@ def test_an_error_has_the_exit_code_of_its_kind(
     def fail(*_: object, **__: object) -> None:
         raise kind("something is wrong", "Cure it.")
 
-    monkeypatch.setattr("cli.query.asking", fail)
+    monkeypatch.setattr("cli.query.answering", fail)
     answer = estats("query")
     assert (answer.code, answer.err) == (kind.exit_code, "estats: something is wrong\n  Cure it.\n")
 
@@ -167,7 +167,7 @@ def test_ctrl_c_ends_it_quietly(estats: Estats, monkeypatch: pytest.MonkeyPatch)
     def interrupt(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("cli.query.asking", interrupt)
+    monkeypatch.setattr("cli.query.answering", interrupt)
     # A shell that runs the tests in the background has SIGINT ignored, and Python leaves it so.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -134,6 +134,21 @@ def test_several_get_a_summary_and_a_table_that_a_limit_shortens(
     assert len(out) == 6
 
 
+def test_a_connection_is_named_and_several_are_sorted_as_for_every_command(
+    estats: Estats, past: Path
+) -> None:
+    """By its ends or its number; --sort takes the place of what moved most."""
+    (named,) = objects(estats, past, "10.0.0.1:40000", "10.0.0.2:5001")
+    (numbered,) = objects(estats, past, named["ConnectIndex"])
+    assert numbered == named
+    by_number = objects(estats, past, "--sort", "-ConnectIndex")
+    numbers = [each["ConnectIndex"] for each in by_number]
+    assert numbers == sorted(numbers, reverse=True)
+    moved = [each["sent"] + each["received"] for each in by_number]
+    assert moved != sorted(moved, reverse=True), "it is another order"
+    assert estats("why", "--db", past, "--live").code == 2
+
+
 def test_json_has_the_same_keys_whatever_the_verdict(estats: Estats, past: Path) -> None:
     """Unknown is null; numbers that a rule compared are there."""
     found = objects(estats, past, "--until", at(2) // SECOND)

@@ -28,7 +28,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "duration": times.duration_us,
     "length": lambda text: collect._length(text, "--interval"),
     "share": collect._share_of_cpu,
-    "tables": collect._tables,
+    "tables": collect.chosen_tables,
     "group": collect._group_id,
     "net": parse_net,
     "nets": lambda text: choice.nets([text]),

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from bpf.catalogue import stored_in
-from bpf.meters import METERS, Run, Snapshot
+from bpf.meters import METERS, Snapshot
 from bpf.record import CONNECTION, ENDPOINT, LISTENER_ROW, Flag
 from bpf.variable import HISTORIES, SAMPLED, Table
 from storage.writer import Writer
+from tests.runs import a_run
 from tests.samples import Samples
 
 SECOND = 1_000_000
@@ -19,19 +20,15 @@ SECOND = 1_000_000
 def write_database(path: Path) -> None:
     """Four connections and four listeners, in three snapshots of the last two minutes."""
     now = time.time_ns() // 1000
-    run = Run(
+    run = a_run(
         started_us=now - 121 * SECOND,
         host="host",
         kernel="6.1",
         boot_id="boot",
-        version="0.1.0",
-        source="bpf",
         interval_us=SECOND,
         flush_us=SECOND // 10,
         shards=2,
         tables=tuple(t.value for t in HISTORIES),
-        filters="{}",
-        unavailable={},
     )
     writer = Writer(path, run)
     told = Samples()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bpf.meters import METERS, Run, Snapshot
 from bpf.record import CONNECTION, Flag
 from storage.writer import Writer
+from tests.runs import a_run
 from tests.samples import Samples
 
 #: 2023-11-14T22:13:20Z; times in this file are seconds after it.
@@ -81,18 +82,14 @@ def snapshot(
 
 def one_run(started: float, tables: Sequence[str], unavailable: Mapping[str, str]) -> Run:
     """One life of the collector."""
-    return Run(
+    return a_run(
         started_us=at(started),
         host="host.example",
         kernel="6.1.0",
         boot_id="5a8c0a4e-6b6a-4a57-9d6c-1a1f4ab0b3f1",
-        version="0.1.0",
         source="replay",
-        interval_us=1_000_000,
-        flush_us=100_000,
         shards=2,
         tables=tuple(tables),
-        filters="{}",
         unavailable=unavailable,
     )
 

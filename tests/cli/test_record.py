@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bpf.meters import Run
 from collector.recording import Recorder
 from tests.cli.conftest import Estats
 from tests.cli.story import at
+from tests.runs import a_run
 
 QUERY = ("query", "--format", "json", "--var", "SegsRetrans,HCDataOctetsOut,State")
 
@@ -86,20 +86,7 @@ def test_rings_are_replayed_by_a_collector_for_the_moment(
 ) -> None:
     """Here nothing came out of them. Its database is private, and gone afterwards."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    run = Run(
-        started_us=1_000_000,
-        host="here",
-        kernel="6.18",
-        boot_id="b",
-        version="0.1.0",
-        source="bpf",
-        interval_us=1_000_000,
-        flush_us=100_000,
-        shards=1,
-        tables=("tune",),
-        filters="{}",
-        unavailable={},
-    )
+    run = a_run(tables=("tune",))
     Recorder(tmp_path / "rings.estats", run).cut(5, 1_000_005)
     answer = estats("replay", "rings.estats")
     assert (answer.code, answer.out) == (0, "")

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpf.errors import EstatsError, RecordingError, UsageError
-from bpf.meters import Run
 from bpf.record import LISTENER, batch_dtype
 from bpf.variable import Table
 from collector.recording import (
@@ -31,23 +30,11 @@ from collector.recording import (
     layout_digest,
 )
 from collector.ring import RingSource
+from tests.runs import a_run
 
 TABLES = (Table.TUNE, Table.EXTRAS)
 BATCH = batch_dtype(TABLES)
-RUN = Run(
-    started_us=1_000_000,
-    host="here",
-    kernel="6.18",
-    boot_id="b",
-    version="0.1.0",
-    source="bpf",
-    interval_us=1_000_000,
-    flush_us=100_000,
-    shards=2,
-    tables=("tune", "extras"),
-    filters="{}",
-    unavailable={"LimSsthresh": "no such limit"},
-)
+RUN = a_run(shards=2, tables=("tune", "extras"), unavailable={"LimSsthresh": "no such limit"})
 
 Batches = npt.NDArray[Any]
 

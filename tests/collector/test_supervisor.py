@@ -29,6 +29,7 @@ from collector.supervisor import Progress, Stop
 from collector.writing import Sink
 from storage.writer import Writer
 from tests.collector.running import DIAG, Collected, children
+from tests.runs import a_run
 
 TABLES = (Table.TUNE, Table.EXTRAS)
 BATCH = batch_dtype(TABLES)
@@ -37,19 +38,8 @@ START_US = 1_700_000_000_000_000
 CUTS = 4
 CONNECTIONS = 23
 
-RUN = Run(
-    started_us=START_US,
-    host="far",
-    kernel="6.18",
-    boot_id="b",
-    version="0.0.9",
-    source="bpf",
-    interval_us=1_000_000,
-    flush_us=100_000,
-    shards=1,
-    tables=tuple(table.value for table in TABLES),
-    filters="{}",
-    unavailable={},
+RUN = a_run(
+    started_us=START_US, host="far", version="0.0.9", tables=tuple(table.value for table in TABLES)
 )
 
 Array = npt.NDArray[Any]

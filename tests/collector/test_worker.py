@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bpf.meters import Run
 from bpf.record import CONNECTION, Flag, batch_dtype, known_bit, sample_dtype
 from bpf.variable import Table
 from collector.channel import Channel
@@ -19,23 +18,11 @@ from collector.recording import Cut, Recorder, Recording
 from collector.ring import RingSource
 from collector.tables import Tables
 from collector.worker import Worker
+from tests.runs import a_run
 
 TABLES = (Table.EXTRAS,)
 BATCH = batch_dtype(TABLES)
-RUN = Run(
-    started_us=1,
-    host="here",
-    kernel="6.18",
-    boot_id="b",
-    version="0.1.0",
-    source="bpf",
-    interval_us=1_000_000,
-    flush_us=100_000,
-    shards=4,
-    tables=("extras",),
-    filters="{}",
-    unavailable={},
-)
+RUN = a_run(started_us=1, shards=4, tables=("extras",))
 SHARD = 3
 NUMBERED = {"connection": 10, "event": 20, "setup": 30}
 

@@ -16,16 +16,10 @@ from collector.channel import Channel
 from collector.crew import Crew
 from collector.processes import Child
 from collector.writing import Sink, run_writer
+from tests.runs import a_run
 
-RUN = Run(
+RUN = a_run(
     started_us=1,
-    host="here",
-    kernel="6.18",
-    boot_id="b",
-    version="0.1.0",
-    source="bpf",
-    interval_us=1_000_000,
-    flush_us=100_000,
     shards=2,
     tables=("perf", "extras"),
     filters='{"port": ["80"]}',

@@ -12,6 +12,7 @@ from bpf.meters import METERS, Run, Snapshot
 from bpf.record import CONNECTION, Flag, new_bit, sample_dtype
 from bpf.variable import REFERRED, SAMPLED, Table
 from storage.writer import Writer
+from tests.runs import a_run
 from tests.storage.contents import MakeSnapshot
 
 
@@ -24,15 +25,12 @@ def database(tmp_path: Path) -> Path:
 @pytest.fixture
 def run() -> Run:
     """One life of a collector."""
-    return Run(
+    return a_run(
         started_us=1_700_000_000_000_000,
         host="host.example",
         kernel="6.1.0",
         boot_id="5a8c0a4e-6b6a-4a57-9d6c-1a1f4ab0b3f1",
-        version="0.1.0",
         source="replay",
-        interval_us=1_000_000,
-        flush_us=100_000,
         shards=2,
         tables=("perf", "path"),
         filters='{"dport": [5001]}',

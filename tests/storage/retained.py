@@ -20,6 +20,7 @@ from storage.bounds import Bounds
 from storage.engine import open_writable
 from storage.migrate import upgrade
 from storage.writer import Writer
+from tests.runs import a_run
 from tests.samples import Samples
 
 SECOND = 1_000_000
@@ -129,19 +130,15 @@ class Told:
 
 def run_row() -> Run:
     """One life of the collector."""
-    return Run(
+    return a_run(
         started_us=AT,
         host="host.example",
         kernel="6.1.0",
         boot_id="5a8c0a4e",
-        version="0.1.0",
         source="replay",
         interval_us=SECOND,
         flush_us=SECOND // 4,
-        shards=1,
         tables=tuple(t.value for t in SAMPLED),
-        filters="{}",
-        unavailable={},
     )
 
 

@@ -2,11 +2,11 @@
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from tests.faults.stage import Act, Stage, kill
-from tests.kernel.collecting import until
+from tests.kernel.collecting import Collector, until
 
 _STOPPED_SECONDS: Final = 0.3
 _SUSPENDED_SECONDS: Final = 30
@@ -75,13 +75,20 @@ def _loader(stage: Stage) -> int | None:
     return None
 
 
-def kill_loader(stage: Stage, rounds: int) -> None:
-    """While it loads: the collector ends with a sentence, and the next one begins as ever."""
+def _starts(stage: Stage, rounds: int, seconds: float) -> Iterator[tuple[Collector, int | None]]:
+    """Collectors at some moment of their start, each with the pid of its loader if it had one."""
     stage.load.begin()
     for _ in range(rounds):
         collector = stage.begin()
         loader = _loader(stage)
-        stage.pause(0.3)
+        stage.pause(seconds)
+        yield collector, loader
+    stage.collect()
+
+
+def kill_loader(stage: Stage, rounds: int) -> None:
+    """While it loads: the collector ends with a sentence, and the next one begins as ever."""
+    for collector, loader in _starts(stage, rounds, 0.3):
         if loader:
             kill(loader, signal.SIGKILL)
         if "estats-worker-0" not in _children_or_none(stage):
@@ -90,7 +97,6 @@ def kill_loader(stage: Stage, rounds: int) -> None:
         else:  # it had done its work
             collector.ready()
             assert collector.stop() == 0, collector.log.read_text()
-    stage.collect()
 
 
 def _children_or_none(stage: Stage) -> Mapping[str, int]:
@@ -138,18 +144,13 @@ def stop_supervisor(stage: Stage, rounds: int) -> None:
 
 def stop_loader(stage: Stage, rounds: int) -> None:
     """The start takes so much longer."""
-    stage.load.begin()
-    for _ in range(rounds):
-        collector = stage.begin()
-        loader = _loader(stage)
-        stage.pause(0.2)
+    for collector, loader in _starts(stage, rounds, 0.2):
         if loader:
             kill(loader, signal.SIGSTOP)
             time.sleep(_STOPPED_SECONDS)
             kill(loader, signal.SIGCONT)
         collector.ready()
         assert collector.stop() == 0, collector.log.read_text()
-    stage.collect()
 
 
 def late_worker(stage: Stage, rounds: int) -> None:

@@ -20,11 +20,12 @@ from cli import (
     read,
     record,
     sql,
+    tune,
     variables,
     watch,
     why,
 )
-from cli.grouped import ASK, COLLECT, KEEP, KNOW, Grouped
+from cli.grouped import ASK, CHANGE, COLLECT, KEEP, KNOW, Grouped
 from cli.render import printable
 from cli.to_stdout import with_stdout
 from cli.version import program_version
@@ -80,6 +81,7 @@ _add(ASK, watch.watch, "Values as they change.", watch.HELP, watch.EXAMPLES)
 _add(ASK, deltas.deltas, "What changed in a time.", deltas.HELP, deltas.EXAMPLES)
 _add(ASK, why.why, "What limited connections.", why.HELP, why.EXAMPLES)
 _add(ASK, sql.sql, "What a SELECT finds.", sql.HELP, sql.EXAMPLES)
+_add(CHANGE, tune.tune, "Limits of live connections.", tune.HELP, tune.EXAMPLES)
 _add(KEEP, record.record, "Keep a moment in a file.", record.HELP, record.EXAMPLES)
 _add(KEEP, record.replay, "What a recording says.", record.REPLAY_HELP, record.REPLAY_EXAMPLES)
 _add(KNOW, variables.variables, "What the variables mean.", variables.HELP, variables.EXAMPLES)

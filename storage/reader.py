@@ -27,6 +27,7 @@ from storage.select import (
     listeners,
     series,
 )
+from storage.tuned import Logged, pending
 
 _STREAMED: Final = {"yield_per": 500}  # rows that are fetched at a time
 
@@ -152,6 +153,10 @@ class Reader:
     def row_counts(self) -> dict[str, int]:
         """How many rows each table has."""
         return inventory.row_counts(self._connection)
+
+    def tuned(self, boot_id: str) -> list[Logged]:
+        """What `estats tune` set since that boot and did not revert, oldest first."""
+        return pending(self._connection, boot_id)
 
     def excerpt(self, question: Question, target: Path, *, is_stretch: bool) -> tuple[int, int]:
         """Write the chosen connections to a new database; how many they and their samples are.

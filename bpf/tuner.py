@@ -6,7 +6,7 @@ It speaks in the program's own numbers: what they mean to a person is ``tuning``
 import contextlib
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv6Address, ip_address
@@ -184,30 +184,40 @@ class Tuner:
         A socket is there if the cookie and both ends are the same, which the program looks at
         under the socket's lock. Raises OSError.
         """
-        every = list(wishes.items())
         found: dict[Socket, Answer] = {}
-        for start in range(0, len(every), _TASKS_MAX):
-            found |= self._change(every[start : start + _TASKS_MAX])
+        waiting = list(wishes.items())
+        while waiting:
+            now: dict[bytes, tuple[Socket, Wish]] = {}
+            later: list[tuple[Socket, Wish]] = []
+            for socket, wish in waiting:
+                cookie = _COOKIE.pack(socket.cookie)
+                # A socket that was connected twice has had two pairs of ends.
+                if cookie in now or len(now) == _TASKS_MAX:
+                    later.append((socket, wish))
+                else:
+                    now[cookie] = socket, wish
+            found |= self._change(now)
+            waiting = later
         return found
 
-    def _change(self, wishes: Sequence[tuple[Socket, Wish]]) -> dict[Socket, Answer]:
-        by_cookie = {_COOKIE.pack(socket.cookie): (socket, wish) for socket, wish in wishes}
-        for cookie, (socket, wish) in by_cookie.items():
+    def _change(self, wishes: Mapping[bytes, tuple[Socket, Wish]]) -> dict[Socket, Answer]:
+        """The same of as many as the map has room for, by their cookies."""
+        for cookie, (socket, wish) in wishes.items():
             task = _packed(socket, wish).ljust(_TASK_BYTES, b"\0")
             syscall.set_element(self._tasks, cookie, task)
         try:
-            for _ in namespaces.visit({socket.netns for socket, _ in wishes}):
+            for _ in namespaces.visit({socket.netns for socket, _ in wishes.values()}):
                 syscall.iterate(self._link)
             tasks = syscall.take_elements(self._tasks, _COOKIE.size, _TASK_BYTES)
         finally:
-            for cookie in by_cookie:
+            for cookie in wishes:
                 syscall.delete_element(self._tasks, cookie)
-        answers = ((by_cookie[cookie], task[_WISH.size :]) for cookie, task in tasks)
-        return {
-            socket: found
-            for (socket, wish), octets in answers
-            if (found := _unpacked(octets, wish)) is not None
-        }
+        found: dict[Socket, Answer] = {}
+        for cookie, task in tasks:
+            socket, wish = wishes[cookie]
+            if answer := _unpacked(task[_WISH.size :], wish):
+                found[socket] = answer
+        return found
 
 
 def packed_address(text: str) -> bytes:

@@ -90,7 +90,7 @@ def tune(  # noqa: PLR0913  (one for each option)
         if lines and not yes and not _is_agreed(lines, plans):
             say("nothing was changed")
             return
-        effects = _carried_out(tuner, targets, plans, logbook, form) if lines else {}
+        effects = _carried_out(tuner, targets, plans, logbook, form)
         if revert:
             logbook.reverted(targets, found, effects)
     _raise_refusal([effect for every in effects.values() for effect in every])
@@ -154,7 +154,9 @@ def _is_agreed(lines: Sequence[Line], plans: Plans) -> bool:
     """Show what is to be done, and ask. Raises UsageError if there is nobody to answer."""
     write(lines, Format.TABLE, look(), sys.stderr)
     connections = sum(map(bool, plans.values()))
-    sys.stderr.write(f"Set {len(lines)} values of {connections} connections? [y/N] ")
+    what = f"{len(lines)} value{'' if len(lines) == 1 else 's'}"
+    whose = f"{connections} connection{'' if connections == 1 else 's'}"
+    sys.stderr.write(f"Set {what} of {whose}? [y/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()
     if not answer:
@@ -167,6 +169,8 @@ def _carried_out(
     tuner: Tuner, targets: Targets, plans: Plans, logbook: Logbook, form: Format
 ) -> Effects:
     """Change them, and print what became of it, also if that cannot be logged any more."""
+    if not any(plans.values()):
+        return {}
     is_revert = any(target.logged for target in targets.values())
     if not is_revert:
         logbook.intend(targets, plans)

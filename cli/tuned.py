@@ -9,7 +9,7 @@ from cli.render import Cell, Look
 from cli.targets import Target
 from tuning.apply import Effect
 from tuning.plan import Change
-from tuning.settings import ALONG, BY_WORD
+from tuning.settings import ALONG, BY_WORD, NOT_RESTORED
 
 _OURS: Final = ("pid", "comm", "uid", "netns", "variable", "before", "wanted", "accepted", "note")
 _HEADER: Final = (
@@ -38,7 +38,7 @@ def planned(target: Target, changes: Sequence[Change]) -> Iterator[Line]:
     for logged in target.logged if changes else ():
         entry = logged.entry
         if entry.variable in ALONG:
-            note = f"was {entry.before} before, to which nothing sets it back"
+            note = f"was {entry.before} before: {NOT_RESTORED[entry.variable]}"
             yield Line(target.connection, entry.variable, entry.accepted, None, None, note)
 
 
@@ -77,8 +77,7 @@ def _note(effect: Effect) -> str:
     if effect.refused:
         return f"refused: {effect.refused}"
     if effect.wanted is None:
-        restorable = "" if effect.name not in ALONG else ", and cannot be set back"
-        return f"came along{restorable}"
+        return "came along: " + NOT_RESTORED.get(effect.name, "a buffer that is set is not sized")
     if effect.accepted == effect.wanted:
         return ""
     return _BOUNDS.get(effect.name, "not quite: the kernel has bounds of its own")

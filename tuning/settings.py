@@ -35,7 +35,7 @@ class Lock(Enum):
     RECEIVE = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Setting:
     """One thing that can be set: by an ``option`` of the kernel program, or a ``lock``.
 
@@ -88,7 +88,7 @@ SETTINGS: Final = (
         read=_limit,
         option=Option.CWND,
         words={UNLIMITED: _U32_MAX},
-        also="the kernel sets the slow-start threshold to the same value, and nothing sets it back",
+        also="the slow-start threshold becomes the same: lifted later, it is in slow start again",
     ),
     Setting(
         name="LimRwin",
@@ -166,6 +166,11 @@ BY_WORD: Final = {setting.name.lower(): setting for setting in SETTINGS}
 ALONG: Final[Mapping[str, Callable[[State], Value]]] = {
     "CurSsthresh": lambda s: UNLIMITED if s.ssthresh >= _INT_MAX else s.ssthresh * s.mss,
     "kernel-pacing": lambda s: ON if s.is_paced else OFF,
+}
+#: And why not.
+NOT_RESTORED: Final[Mapping[str, str]] = {
+    "CurSsthresh": "it goes with LimCwnd, and cannot be set by itself",
+    "kernel-pacing": "once begun, the kernel does not end it",
 }
 
 _REFUSED: Final = {

@@ -88,7 +88,7 @@ SETTINGS: Final = (
         read=_limit,
         option=Option.CWND,
         words={UNLIMITED: _U32_MAX},
-        also="the slow-start threshold becomes the same: lifted later, it is in slow start again",
+        also="a larger one comes down when next it limits; the slow-start threshold is set, too",
     ),
     Setting(
         name="LimRwin",
@@ -98,7 +98,7 @@ SETTINGS: Final = (
         option=Option.RWIN,
         most=_WINDOW_MAX,
         words={UNLIMITED: _WINDOW_MAX},
-        also="a window that was advertised is not taken back: it closes as data arrives",
+        also="the kernel sets it anew when larger segments arrive: rcvbuf bounds it for good",
     ),
     Setting(
         name="rcvbuf",

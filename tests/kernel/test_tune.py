@@ -131,13 +131,13 @@ def logged(stage: Stage) -> dict[str, Row]:
 def test_a_receive_window_is_bounded_and_set_free_again(stage: Stage) -> None:
     """The peer sees it in what is advertised, and the kernel does not raise it behind our back."""
     stage.pour()  # segments of every size have come: the kernel does not reckon anew
-    accepted = stage.set("LimRwin=20000", at="--sport")
-    assert accepted == {"LimRwin": 20000, "rcvbuf-autotuning": "off"}
+    accepted = stage.set("LimRwin=20Ki", at="--sport")
+    assert accepted == {"LimRwin": 20480, "rcvbuf-autotuning": "off"}
     stage.pour(stage.witness()["tcpi_snd_wnd"])  # what was promised before is not taken back
     stage.pour()
     (receiver,) = stage.peers.server.witnesses()
-    assert receiver.clamp == 20000
-    assert 0 < stage.witness()["tcpi_snd_wnd"] <= 20000
+    assert receiver.clamp == 20480
+    assert 0 < stage.witness()["tcpi_snd_wnd"] <= 20480
 
     before = int(logged(stage)["LimRwin"]["before"])
     assert stage.tune("--sport", str(stage.port), "--revert")[0]["accepted"] == before
@@ -147,19 +147,19 @@ def test_a_receive_window_is_bounded_and_set_free_again(stage: Stage) -> None:
 
 def test_without_its_lock_the_window_is_raised_again(stage: Stage) -> None:
     """Which is why LimRwin brings it along, unless the user says otherwise."""
-    accepted = stage.set("LimRwin=20000", "rcvbuf-autotuning=on", at="--sport")
-    assert accepted == {"LimRwin": 20000}, "it was on already"
+    accepted = stage.set("LimRwin=20480", "rcvbuf-autotuning=on", at="--sport")
+    assert accepted == {"LimRwin": 20480}, "it was on already"
     stage.pour()
     (receiver,) = stage.peers.server.witnesses()
-    assert receiver.clamp > 20000
+    assert receiver.clamp > 20480
 
 
 def test_a_receive_buffer_bounds_the_window_for_good(stage: Stage) -> None:
     """Also where no segment had come yet, and the kernel reckons anew as they do."""
-    accepted = stage.set("LimRwin=20000", "rcvbuf=20000", at="--sport")
-    assert accepted == {"LimRwin": 20000, "rcvbuf": 20000, "rcvbuf-autotuning": "off"}
+    accepted = stage.set("LimRwin=20480", "rcvbuf=20480", at="--sport")
+    assert accepted == {"LimRwin": 20480, "rcvbuf": 20480, "rcvbuf-autotuning": "off"}
     stage.pour(MEBI)
-    assert 0 < stage.witness()["tcpi_snd_wnd"] <= 20000
+    assert 0 < stage.witness()["tcpi_snd_wnd"] <= 20480
 
 
 def test_a_congestion_window_is_bounded(stage: Stage) -> None:
@@ -330,7 +330,7 @@ def test_a_socket_that_nobody_accepted_has_no_descriptor(stage: Stage) -> None:
     with listen(server, server.v4, port), connect(client, server.v4, port) as other:
         other.send(b"x")
         stage.collector.database.catch_up()
-        answer = stage.run("--sport", str(port), "--set", "LimRwin=20000", "--yes")
+        answer = stage.run("--sport", str(port), "--set", "LimRwin=20480", "--yes")
     assert answer.code == 3
     assert "1 of 2 values could not be set: rcvbuf-autotuning" in answer.err
     assert "no process has a descriptor of it" in answer.err
@@ -339,7 +339,7 @@ def test_a_socket_that_nobody_accepted_has_no_descriptor(stage: Stage) -> None:
         " WHERE LocalPort = ? AND variable = 'LimRwin'",
         port,
     )
-    assert window == "20000"
+    assert window == "20480"
 
 
 def test_a_hostile_name_reaches_no_terminal(stage: Stage) -> None:

@@ -71,8 +71,9 @@ class Log:
     def settle(self, entries: Sequence[Entry]) -> None:
         """Write what came of it in its place. Raises StorageError."""
         with storage_errors(self._path), self._engine.begin() as connection:
-            gone = delete(TUNING).where(TUNING.c.tuning_id == bindparam("number"))
-            connection.execute(gone, [{"number": number} for number in self._intended])
+            if self._intended:
+                gone = delete(TUNING).where(TUNING.c.tuning_id == bindparam("number"))
+                connection.execute(gone, [{"number": number} for number in self._intended])
             self._intended = self._insert(connection, entries)
 
     def revert(self, reverted: Mapping[int, str | None]) -> None:

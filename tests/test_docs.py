@@ -119,15 +119,17 @@ def test_every_command_is_in_the_docs(command: str) -> None:
 
 @pytest.mark.parametrize("command", [words for words, options in COMMANDS.items() if options])
 def test_every_option_is_in_the_docs(command: str) -> None:
-    """Those of ``estats collect`` on the page about collecting, all others where one asks."""
-    page = TEXT["collecting.md" if command == "collect" else "query.md"]
+    """Those of ``estats collect`` and ``tune`` on pages of their own, all others where one asks."""
+    page = {"collect": "collecting.md", "tune": "tuning.md"}.get(command, "query.md")
 
-    assert {option for option in COMMANDS[command] if f"`{option}" not in page} == set()
+    text = TEXT[page] + (TEXT["query.md"] if command == "tune" else "")  # which connections
+
+    assert {option for option in COMMANDS[command] if f"`{option}" not in text} == set()
 
 
 def test_every_column_of_ours_is_in_the_docs() -> None:
     """The catalogue's are on the generated page; these are written by hand."""
-    names = {c.name for t in (schema.CONNECTION, schema.ENDPOINT) for c in t.columns}
+    names = {c.name for t in (schema.CONNECTION, schema.ENDPOINT, schema.TUNING) for c in t.columns}
     names |= METERS.keys()
     tables = {t.name for t in schema.METADATA.sorted_tables} | schema.views().keys()
 

@@ -4,22 +4,32 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from bpf.tuner import End, Option, Socket, Tuner
+from cli.logbook import Logbook
+from cli.targets import Target, socket_of
+from storage.errors import UnsafePathError
+from storage.question import Question
+from storage.reader import open_reader
 from tests.cli.conftest import Answer, Estats, estats
-from tests.kernel.collecting import Collector, Row, collecting
+from tests.documented import write_database
+from tests.kernel.collecting import HOME, Collector, Database, Row, collecting
 from tests.kernel.inside import connect, cookie, listen
 from tests.kernel.net import HERE, Host, Net
 from tests.kernel.tcp_info import Witness
 from tests.kernel.traffic import Pair, Peer, pair
+from tuning.apply import Effect
 
 __all__ = ["estats"]  # a fixture
 
@@ -27,6 +37,7 @@ pytestmark = pytest.mark.kernel
 
 PORTS = count(7901)
 MEBI = 1 << 20
+OWNER = 23_456
 
 
 @pytest.fixture(scope="module")
@@ -357,3 +368,43 @@ def test_a_hostile_name_reaches_no_terminal(stage: Stage) -> None:
                 assert (answer.out + answer.err).replace("\n", "").isprintable()
     finally:
         peer.stop()
+
+
+def test_without_rights_it_says_what_it_takes() -> None:
+    """Before anything is compiled or looked up."""
+    script = (
+        "import os; from bpf.errors import EstatsError; from bpf.tuner import Tuner\n"
+        "os.setuid(65534)\n"
+        "try: Tuner()\n"
+        "except EstatsError as e: print(e.exit_code, e.message)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=HOME, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("3 this process may not look into and change the sockets")
+    assert done.stdout.rstrip().endswith("it has no CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF")
+
+
+def test_the_log_is_written_with_the_rights_of_the_owner_only() -> None:
+    """What SQLite makes beside the database is the owner's, and no link is followed."""
+    with TemporaryDirectory(prefix="estats-test-") as made:
+        folder, path = Path(made), Path(made, "flows.db")
+        write_database(path)
+        for each in (folder, *folder.iterdir()):
+            os.chown(each, OWNER, OWNER)
+        folder.chmod(0o755)
+        with open_reader(path) as reader:
+            row, *_ = (sample.connection for sample in reader.latest((), Question(reader.period())))
+        socket, effect = socket_of(row), Effect("LimCwnd", "unlimited", 9, 9)
+        targets = {socket: Target(row, {})}
+        Logbook(path).settle(targets, {socket: [effect]})
+        assert Database(path).value("SELECT wanted FROM tuning") == "9"
+        assert {file.stat().st_uid for file in folder.iterdir()} == {OWNER}
+        book, target = Logbook(path), folder / "target"
+        Path(f"{path}-wal").unlink(missing_ok=True)
+        Path(f"{path}-wal").symlink_to(target)
+        with pytest.raises(UnsafePathError, match="is a symbolic link"):
+            book.settle(targets, {socket: [effect]})
+        with pytest.raises(UnsafePathError, match="is a symbolic link") as caught:
+            Logbook(path)
+        assert "--no-log" in caught.value.advice and not target.exists()

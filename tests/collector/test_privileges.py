@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bpf import landlock
+from bpf.credentials import Capability
 from bpf.errors import UsageError
-from collector import landlock, privileges
-from collector.privileges import Capability, Rights
+from collector import privileges
+from collector.privileges import Rights
 from collector.processes import spawn
 
 LANDLOCK = pytest.mark.skipif(landlock.version() == 0, reason="this kernel has no Landlock")

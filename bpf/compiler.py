@@ -174,10 +174,11 @@ def _compile(
             " virtual environment made from the distribution's python3 with"
             " --system-site-packages",
         ) from e
-    _give_up(tree)
+    os.umask(0o022)  # it is read by somebody else
+    tree.mkdir()
     kernel_tree.write(tree, btf)
-    landlock.restrict(None)
     os.environ["BCC_KERNEL_SOURCE"] = str(tree)
+    _give_up()
     flags = [*(f"-D{name}={value}" for name, value in defines.items()), *_FLAGS]
     with _stderr_kept() as diagnostics:
         try:
@@ -192,16 +193,17 @@ def _compile(
     )
 
 
-def _give_up(tree: Path) -> None:
-    """With bcc imported, before it reads anything; ``tree`` is made, and ours."""
-    who = credentials.anonymous() if credentials.may_change_user() else None
-    tree.mkdir(0o700)
-    if who is not None:
-        os.chown(tree, who.uid, who.gid)
+def _give_up() -> None:
+    """With bcc imported and its folder filled, before it reads anything. Raises OSError.
+
+    From here on this process changes no file, where the kernel has Landlock.
+    """
     maps.unlock_memory()
+    who = credentials.anonymous() if credentials.may_change_user() else None
     # To make maps: a service without CAP_BPF has the larger one in its place.
     may_make = credentials.held(frozenset((Capability.BPF,)))
     credentials.give_up(who, may_make or frozenset((Capability.SYS_ADMIN,)))
+    landlock.restrict(None)
 
 
 def _tables(lib: ct.CDLL, made: Any) -> list[bytes]:

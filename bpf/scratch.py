@@ -27,9 +27,9 @@ _OPTIONS: Final = {"mode": "0711", "size": "64m"}
 
 @contextmanager
 def folder() -> Generator[Path]:
-    """An empty folder of ours, in which others may enter a folder of theirs. Raises OSError.
+    """An empty folder of ours, in which nobody else may look around. Raises OSError.
 
-    The path is good in this process and in those that it forks. Without CAP_SYS_ADMIN, or where
+    Who knows what is in it may read it, as far as the mode of that allows. The path is good in this process and in those that it forks. Without CAP_SYS_ADMIN, or where
     mounting is forbidden otherwise, it is a folder for temporary files, which ``kill -9`` leaves.
     """
     try:

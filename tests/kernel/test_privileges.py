@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bpf import kernel_tree
+from bpf import landlock
 from bpf.errors import EnvironmentLacksError
 from bpf.filters import Filters
 from bpf.loader import Request, load
@@ -133,13 +133,14 @@ def test_no_process_but_the_supervisor_has_a_capability(running: Collector) -> N
 def test_who_compiles_is_nobody_with_a_right_to_make_maps(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anything is read: neither the kernel's types nor the source."""
+    """Before clang has read anything; what follows is that it changes no file, either."""
 
     def tell(*_: object) -> None:
+        assert os.path.exists(f"{os.environ['BCC_KERNEL_SOURCE']}/include/linux/kconfig.h")
         denied((place / "of the compiler").touch)
         raise EnvironmentLacksError(Path("/proc/self/status").read_text())
 
-    monkeypatch.setattr(kernel_tree, "write", tell)
+    monkeypatch.setattr(landlock, "restrict", tell)
     wanted = Request(tables=SAMPLED, shards=1, flush_us=250_000, filters=Filters())
     with pytest.raises(EnvironmentLacksError) as refusal:
         load(wanted, place / "no cache" / "here")

@@ -70,9 +70,9 @@ Connections are counted by their ends, of which each has two on this host. *offe
 load, in order. *applied*: they have one row that is closed, whose `HCThruOctetsReceived` is what
 `TCP_INFO` said of that very socket before it was closed, and the FIN. *unwatched*: closed while no
 collector ran, from the last snapshot of one to the first of the next, as the rows of `run` and
-`snapshot` tell. *lost*: all others. *counted*: `lost_finals` and `untracked`, summed up over all
-snapshots. *accounted for*: applied, unwatched and counted, of those offered; more than all would be
-as wrong as less. A fault passes if lost is counted, no row is wrong or there twice, `PRAGMA
+`snapshot` tell. *lost*: all others. *counted*: `lost_finals`, `untracked` and `sampled_out`, summed up
+over all snapshots. *accounted for*: applied, unwatched and counted, of those offered; more than all
+would be as wrong as less. A fault passes if lost is counted, no row is wrong or there twice, `PRAGMA
 integrity_check` finds nothing, and neither a BPF object nor a process is left.
 """
 

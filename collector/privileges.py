@@ -48,6 +48,11 @@ class Rights:
         nobody_else = credentials.anonymous() if self.writer else None
         _give_up(self.user or nobody_else, None, to_use_maps())
 
+    def leaves_root_at_large(self) -> bool:
+        """Whether the writer is root and no Landlock is there to keep it to its folder."""
+        uid = self.writer.uid if self.writer else os.geteuid()
+        return uid == 0 and landlock.version() == 0
+
     def maker_of(self, path: Path) -> Identity | None:
         """Whose a file shall be that is about to be made."""
         if self.writer is None or self.user is not None:

@@ -28,7 +28,8 @@ handed over what it had not written; those snapshots are written once more.
 The run has no end in the database, and every answer says so; what ended after its last snapshot is
 not there.
 
-**The loader of the kernel programs.** The start ends with exit code 3.
+**The loader of the kernel programs.** With `--source bpf` the start ends with exit code 3, else inet_diag is
+polled.
 
 A process that dies four times without a snapshot in between ends the run with exit code 6. So does
 the first death of one that polls inet_diag, replays or records: what it knew is nowhere else. Of

@@ -82,7 +82,7 @@ def check(made: Bytecode, functions: Iterable[str]) -> None:
     Only its own maps are referred to: any other descriptor would be one of whoever loads it. What
     the programs do, the kernel's verifier sees to.
     """
-    if made.programs.keys() != set(functions):
+    if set(made.programs) != set(functions):
         raise ValueError("other programs than were asked for")
     for function, program in made.programs.items():
         if len(program.code) % INSTRUCTION.size:

@@ -29,8 +29,9 @@ _OPTIONS: Final = {"mode": "0711", "size": "64m"}
 def folder() -> Generator[Path]:
     """An empty folder of ours, in which nobody else may look around. Raises OSError.
 
-    Who knows what is in it may read it, as far as the mode of that allows. The path is good in this process and in those that it forks. Without CAP_SYS_ADMIN, or where
-    mounting is forbidden otherwise, it is a folder for temporary files, which ``kill -9`` leaves.
+    Who knows what is in it may read that, as far as its mode allows. The path is good in this
+    process and in those that it forks. Without CAP_SYS_ADMIN, or where mounting is refused, it is a
+    folder for temporary files, which ``kill -9`` leaves.
     """
     try:
         mount = _mounted_nowhere()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.report import Result
 from tests.cli.story import at, write_story
-from tests.faults.account import account
+from tests.faults.account import account as settled
 from tests.soak.audit import Audit
 from tests.soak.page import page, sections
 from tests.soak.verdict import Account, Sample, growth, verdicts, warm
@@ -125,9 +125,9 @@ def test_a_connection_that_a_budget_leaves_out_is_accounted_for(tmp_path: Path) 
     write_story(path)
     audit = Audit(path)
     audit.read()
-    before = audit.account.counted, account(path, []).counted
+    before = audit.account.counted, settled(path, []).counted
     with closing(sqlite3.connect(path)) as base, base:
         base.execute("UPDATE snapshot SET sampled_out = 5 WHERE snapshot_id = 1")
     again = Audit(path)
     again.read()
-    assert (again.account.counted, account(path, []).counted) == tuple(n + 5 for n in before)
+    assert (again.account.counted, settled(path, []).counted) == tuple(n + 5 for n in before)

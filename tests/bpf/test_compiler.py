@@ -118,9 +118,7 @@ def map_of_nobody(functions: Sequence[str]) -> Bytecode:
 
 def place_of_nothing(functions: Sequence[str]) -> Bytecode:
     """A reference where no instruction takes one."""
-    return Bytecode(
-        {"finals": SPEC}, {f: Program(bytes(64), ((2, "finals"),)) for f in functions}
-    )
+    return Bytecode({"finals": SPEC}, {f: Program(bytes(64), ((2, "finals"),)) for f in functions})
 
 
 def half_an_instruction(functions: Sequence[str]) -> Bytecode:

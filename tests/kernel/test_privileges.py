@@ -16,11 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from bpf import landlock
-from bpf.errors import EnvironmentLacksError
-from bpf.filters import Filters
-from bpf.loader import Request, load
-from bpf.variable import SAMPLED
 from tests.kernel.collecting import HOME, Collector, Database, collecting, until
 from tests.kernel.leftovers import bpf_objects, processes
 
@@ -31,7 +26,6 @@ OWNER = 64_322  # likewise, but for the folder that it gets
 ANONYMOUS = range(1_879_048_192, 1 << 31)
 #: CAP_DAC_READ_SEARCH, KILL, SETGID, SETUID, SETPCAP
 SUPERVISING = 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8
-MAKING_MAPS = 1 << 39  # CAP_BPF
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 PTRACE_ATTACH = 16
 SOURCES = pytest.mark.parametrize("source", ["bpf", "diag"])
@@ -128,35 +122,6 @@ def test_no_process_but_the_supervisor_has_a_capability(running: Collector) -> N
             status = said(pid, int(thread.name))
             assert {status[name] for name in SETS} == {"0" * 16}
             assert status["NoNewPrivs"] == "1"
-
-
-def test_who_compiles_is_nobody_with_a_right_to_make_maps(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before clang has read anything; what follows is that it changes no file, either."""
-
-    def tell(*_: object) -> None:
-        assert os.path.exists(f"{os.environ['BCC_KERNEL_SOURCE']}/include/linux/kconfig.h")
-        denied((place / "of the compiler").touch)
-        raise EnvironmentLacksError(Path("/proc/self/status").read_text())
-
-    monkeypatch.setattr(landlock, "restrict", tell)
-    wanted = Request(tables=SAMPLED, shards=1, flush_us=250_000, filters=Filters())
-    with pytest.raises(EnvironmentLacksError) as refusal:
-        load(wanted, place / "no cache" / "here")
-    lines = refusal.value.message.splitlines()
-    status = {name: rest.strip() for name, _, rest in (x.partition(":") for x in lines)}
-
-    assert set(map(int, status["Uid"].split())) & set(ANONYMOUS)
-    assert len(set(status["Uid"].split() + status["Gid"].split() + status["Groups"].split())) == 1
-    assert {name: int(status[name], 16) for name in SETS} == {
-        "CapInh": 0,
-        "CapPrm": MAKING_MAPS,
-        "CapEff": MAKING_MAPS,
-        "CapBnd": 0,
-        "CapAmb": 0,
-    }
-    assert status["NoNewPrivs"] == "1"
 
 
 def test_the_supervisor_keeps_what_it_needs_to_have_children(running: Collector) -> None:

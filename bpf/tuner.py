@@ -160,7 +160,7 @@ class Tuner:
                 held.callback(os.close, fd)
             self._tasks = fds["tasks"]
             code = bytecode.linked(made.programs[_PROBE.function], fds)
-            program = load_program(_PROBE, code, btf)
+            program = _loaded(code, btf)
             held.callback(os.close, program)
             self._link = attach_program(_PROBE, program, -1)
             held.callback(os.close, self._link)
@@ -220,7 +220,19 @@ class Tuner:
         return found
 
 
-def packed_address(text: str) -> bytes:
+def _loaded(code: bytes, btf: Btf) -> int:
+    """The program. An older kernel has the iterator, and not what it calls."""
+    try:
+        return load_program(_PROBE, code, btf)
+    except EnvironmentLacksError as e:
+        raise EnvironmentLacksError(
+            e.message,
+            f"Kernels from {_PROBE.since} on take it, and this is {os.uname().release}: if that is"
+            " one, please report this line.",
+        ) from e
+
+
+def _packed_address(text: str) -> bytes:
     """16 octets; IPv4 is mapped."""
     address = ip_address(text)
     return address.packed if isinstance(address, IPv6Address) else _MAPPED + address.packed
@@ -231,8 +243,8 @@ def _packed(socket: Socket, wish: Wish) -> bytes:
     assert isinstance(name, str), "congestion control has a name"
     numbers = (int(wish.get(o, 0)) for o in _NUMBERS)
     return _WISH.pack(
-        packed_address(socket.local.address),
-        packed_address(socket.rem.address),
+        _packed_address(socket.local.address),
+        _packed_address(socket.rem.address),
         socket.local.port,
         socket.rem.port,
         sum(1 << option for option in wish),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from storage import revision
 from storage.engine import open_writable
@@ -110,13 +110,17 @@ class Log:
 
 
 def pending(connection: Connection, boot_id: str) -> list[Logged]:
-    """What was set since that boot and may still stand, oldest first."""
+    """What was set since that boot and may still stand, oldest first.
+
+    Of what is not seen to have closed; a connection that was evicted is there all the same.
+    """
     asked = (
         select(TUNING, *(c for c in CONNECTION.columns if c is not CONNECTION.c.ConnectIndex))
         .join(CONNECTION, CONNECTION.c.ConnectIndex == TUNING.c.ConnectIndex)
         .join(RUN, RUN.c.run_id == CONNECTION.c.run_id)
         .where(RUN.c.boot_id == boot_id, TUNING.c.reverted_us.is_(None))
         .where(TUNING.c.refused.is_(None))
+        .where(or_(CONNECTION.c.closed_us.is_(None), CONNECTION.c.close_reason == "evicted"))
         .order_by(TUNING.c.tuning_id)
     )
     return [

@@ -82,6 +82,17 @@ def test_a_revert_closes_the_entries(written: Writer, database: Path, run: Run) 
     ]
 
 
+@pytest.mark.parametrize(("reason", "may_stand"), [("closed", False), ("evicted", True)])
+def test_what_has_closed_needs_no_revert(
+    written: Writer, database: Path, run: Run, reason: str, may_stand: bool
+) -> None:
+    """But a connection that made room for others may live on."""
+    Log(database, NOW_US, 1000).settle([DONE])
+    with closing(sqlite3.connect(database)) as base, base:
+        base.execute("UPDATE connection SET closed_us = 1, close_reason = ?", (reason,))
+    assert bool(logged(database, run)) == may_stand
+
+
 def test_nothing_to_write_is_nothing(written: Writer, database: Path, run: Run) -> None:
     """All that was to be changed had ended."""
     log = Log(database, NOW_US, 1000)

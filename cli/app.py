@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import typer
+from typer.core import TyperCommand
 
 from bpf.errors import EstatsError
 from cli import (
@@ -24,6 +25,7 @@ from cli import (
     watch,
     why,
 )
+from cli.configuration import Configured, configured
 from cli.grouped import ASK, COLLECT, KEEP, KNOW, Grouped
 from cli.render import printable
 from cli.to_stdout import with_stdout
@@ -52,17 +54,27 @@ app = typer.Typer(
 )
 
 
-def _add(group: str, command: Callable[..., None], short: str, text: str, examples: str) -> None:
+def _add(
+    group: str,
+    command: Callable[..., None],
+    short: str,
+    text: str,
+    examples: str,
+    kind: type[TyperCommand] = TyperCommand,
+) -> None:
     """Register a command below a heading, with its help and the examples at its end."""
-    app.command(help=text, short_help=short, epilog=examples, rich_help_panel=group)(command)
+    app.command(cls=kind, help=text, short_help=short, epilog=examples, rich_help_panel=group)(
+        command
+    )
 
 
 _add(
     COLLECT,
-    with_stdout(collect.collect),
+    configured(with_stdout(collect.collect)),
     "Collect into a database.",
     collect.HELP,
     collect.EXAMPLES,
+    Configured,
 )
 _add(COLLECT, health.status, "Is a collector well?", health.HELP, health.EXAMPLES)
 _add(COLLECT, doctor.doctor, "Can it run here?", doctor.HELP, doctor.EXAMPLES)

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from typer.core import TyperCommand
@@ -26,23 +26,11 @@ from cli import (
     why,
 )
 from cli.configuration import Configured, configured
+from cli.exit_codes import exit_codes_help
 from cli.grouped import ASK, COLLECT, KEEP, KNOW, Grouped
 from cli.render import printable
 from cli.to_stdout import with_stdout
 from cli.version import program_version
-
-_EXIT_CODES: Final = """\b
-Exit codes:
-  0    done, also if nothing matched
-  1    nobody reads the output any more
-  2    the command line makes no sense
-  3    this host cannot do it (root, BTF, bcc, cgroup v2)
-  4    the database cannot be used
-  5    a recording is damaged
-  6    a process of the collector died
-  7    no collector is well (estats status)
-  130  interrupted
-"""
 
 app = typer.Typer(
     name="estats",
@@ -112,7 +100,7 @@ Version = Annotated[
 ]
 
 
-@app.callback(epilog=_EXIT_CODES)
+@app.callback(epilog=exit_codes_help())
 def estats(*, version: Version = False) -> None:
     """RFC 4898 statistics of every TCP connection of this host, as history in SQL.
 

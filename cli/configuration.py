@@ -8,11 +8,11 @@ import difflib
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 from typer.core import TyperCommand
@@ -29,7 +29,7 @@ PREFIX: Final = "ESTATS_COLLECT_"
 SECTION: Final = "collect"
 _DATABASE_VARIABLE: Final = "ESTATS_DB"  # of every command
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
-_KINDS: Final = {bool: "true or false", dict: "a table", list: "a list"}
+_KINDS: Final = {"bool": "true or false", "dict": "a table", "list": "a list"}
 
 
 class Configured(TyperCommand):
@@ -122,7 +122,7 @@ def defaults(path: Path, ctx: typer.Context, known: Mapping[str, Any]) -> dict[s
     section = document.get(SECTION, {})
     if not isinstance(section, dict):
         raise UsageError(f"{path}: {SECTION} is no table", f"Write [{SECTION}] above the options.")
-    values: dict[str, Any] = section
+    values = cast(dict[str, Any], section)
     keys = [key for key in known if key not in ("config", "help")]
     _refuse_unknown(path, f"key below [{SECTION}]", values, keys)
     return {known[key].name: _value(path, key, known[key], values[key], ctx) for key in values}
@@ -131,10 +131,12 @@ def defaults(path: Path, ctx: typer.Context, known: Mapping[str, Any]) -> dict[s
 def _value(path: Path, key: str, option: Any, value: object, ctx: typer.Context) -> Any:
     """A value as the command line would have it, and as the option takes it."""
     where = f"{path}: {key}"
-    members: Sequence[object] = value if isinstance(value, list) and option.multiple else [value]
+    members = [value]
+    if option.multiple and isinstance(value, list):
+        members = cast(list[object], value)
     for each in members:
         if isinstance(each, bool) or not isinstance(each, str | int):
-            kind = _KINDS.get(type(each), "a time")
+            kind = _KINDS.get(type(each).__name__, "a time")
             more = ", or a list of them" if option.multiple else ""
             raise UsageError(f"{where} cannot be {kind}", f"Write a text or a number{more}.")
     words = [str(each) for each in members]
@@ -185,7 +187,7 @@ def _refuse_unsafe(path: Path, found: os.stat_result) -> None:
         )
 
 
-def _refuse_unknown(path: Path, what: str, found: Mapping[str, Any], known: Sequence[str]) -> None:
+def _refuse_unknown(path: Path, what: str, found: Iterable[str], known: Sequence[str]) -> None:
     for key in found:
         if key not in known:
             raise UsageError(f"{path}: there is no {what} {key!r}", _instead(key, known))

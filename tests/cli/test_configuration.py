@@ -9,9 +9,7 @@ import pytest
 
 from cli import collect, configuration, live
 from cli.configuration import PREFIX
-from collector.fleet import Source
 from collector.settings import Settings
-from collector.writing import Prepare
 from tests.cli.conftest import Answer, Estats
 
 Run = Callable[..., tuple[Answer, Settings | None]]
@@ -22,8 +20,7 @@ def run(estats: Estats, monkeypatch: pytest.MonkeyPatch) -> Run:
     """``estats collect`` up to where the collector would begin, and what that would be told."""
     made: list[Settings] = []
 
-    def note(settings: Settings, source: Source, prepare: Prepare, version: str, *_: object) -> str:
-        assert source and version and callable(prepare)
+    def note(settings: Settings, *_: object) -> str:
         made.append(settings)
         return "duration"
 

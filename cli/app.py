@@ -78,7 +78,7 @@ _add(
 _add(ASK, read.read, "All variables of a connection.", read.HELP, read.EXAMPLES)
 _add(ASK, watch.watch, "Values as they change.", watch.HELP, watch.EXAMPLES)
 _add(ASK, deltas.deltas, "What changed in a time.", deltas.HELP, deltas.EXAMPLES)
-_add(ASK, why.why, "What limited connections.", why.HELP, why.EXAMPLES)
+_add(ASK, why.why, "Why is it slow? What limited connections.", why.HELP, why.EXAMPLES)
 _add(ASK, sql.sql, "What a SELECT finds.", sql.HELP, sql.EXAMPLES)
 _add(KEEP, record.record, "Keep a moment in a file.", record.HELP, record.EXAMPLES)
 _add(KEEP, record.replay, "What a recording says.", record.REPLAY_HELP, record.REPLAY_EXAMPLES)
@@ -104,7 +104,8 @@ Version = Annotated[
 def estats(*, version: Version = False) -> None:
     """RFC 4898 statistics of every TCP connection of this host, as history in SQL.
 
-    `estats collect` writes a database, `estats query` asks it, also while it is being written.
+    `estats why --live` looks for ten seconds and tells what held each connection back. `estats
+    collect` writes a database, and the other commands ask it, also while it is being written.
     Each command has examples: estats query --help.
     """
 

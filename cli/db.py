@@ -9,6 +9,7 @@ from bpf.errors import StorageError
 from cli.asking import reading
 from cli.notice import losses
 from cli.options import Db, database
+from cli.progress import bar
 from cli.render import Format, Look, printable, say, write
 from cli.rights import as_owner
 from cli.times import age, short
@@ -40,7 +41,8 @@ def upgrade(db: Db = None) -> None:
         lock(path)
         engine = open_writable(path)
         try:
-            applied = migrate.upgrade(engine)
+            with bar("upgrading") as progress:
+                applied = migrate.upgrade(engine, progress)
         finally:
             engine.dispose()
     for step in applied:
@@ -57,12 +59,18 @@ def check(db: Db = None) -> None:
     from storage import inventory, revision  # noqa: PLC0415
     from storage.engine import open_readonly  # noqa: PLC0415
     from storage.errors import storage_errors  # noqa: PLC0415
+    from storage.long import interruptible  # noqa: PLC0415
 
     path = database(db)
     engine = open_readonly(path)
     try:
         revision.check(engine)
-        with storage_errors(path), engine.connect() as connection:
+        with (
+            storage_errors(path),
+            engine.connect() as connection,
+            bar("checking") as progress,
+            interruptible(connection, lambda: progress(None)),
+        ):
             faults = inventory.faults(connection)
     finally:
         engine.dispose()
@@ -115,14 +123,9 @@ def compact(db: Db = None) -> None:
     before = file_bytes(path)
     with as_owner(path):
         lock(path)
-        rewrite(path, _progress if sys.stderr.isatty() else lambda _: None)
+        with bar("compacting") as progress:
+            rewrite(path, progress)
     print(f"{before / 1e6:.1f} MB became {file_bytes(path) / 1e6:.1f} MB")
-
-
-def _progress(share: float) -> None:
-    """On a terminal: one line that is rewritten, and gone when it is done."""
-    sys.stderr.write("\r" + (f"{share:4.0%} done" if share < 1 else " " * 9 + "\r"))
-    sys.stderr.flush()
 
 
 _RUNS: Final[Look[RunPart]] = Look(

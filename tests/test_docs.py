@@ -95,6 +95,19 @@ def test_every_shell_example_answers(
             assert ran.stdout, line
 
 
+def test_the_python_examples_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one session: a block may use what those before it have made."""
+    monkeypatch.chdir(folder)
+    blocks = [block.values[0] for block in _blocks("python")]
+    assert blocks
+    session: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), session)  # noqa: S102  (our own page)
+        assert ("print(" in block) == bool(capsys.readouterr().out), block
+
+
 def test_every_command_in_the_docs_exists() -> None:
     """A renamed command is renamed in the docs, too."""
     spoken_of = set(

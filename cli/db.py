@@ -1,18 +1,19 @@
 """estats db: look after a database: bring it up to date, check it, say what is in it."""
 
 import sys
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 import typer
 
 from bpf.errors import StorageError
 from cli.asking import reading
 from cli.notice import losses
-from cli.options import Db, database
+from cli.options import As, Db, database
 from cli.progress import bar
 from cli.render import Format, Look, printable, say, write
 from cli.rights import as_owner
-from cli.times import age, short
+from cli.times import age, iso, short
 from storage.question import RunPart
 
 app: Final = typer.Typer(
@@ -85,8 +86,11 @@ def check(db: Db = None) -> None:
 
 
 @app.command(short_help="Say what is in it.", epilog=_example("info"))
-def info(db: Db = None) -> None:
-    """Say what is in a database: its size, its runs, the rows of each table, what was lost."""
+def info(db: Db = None, form: As = Format.TABLE) -> None:
+    """Say what is in a database: its size, its runs, the rows of each table, what was lost.
+
+    As JSON it is one object, with a list of the runs; CSV has a line for each run.
+    """
     from storage import revision  # noqa: PLC0415
     from storage.file import file_bytes  # noqa: PLC0415
 
@@ -94,6 +98,20 @@ def info(db: Db = None) -> None:
     with reading(path) as reader:
         parts = reader.parts(reader.period())
         rows = reader.row_counts()
+        if form is not Format.TABLE:
+            whole = {
+                "file": str(path.absolute()),
+                "bytes": file_bytes(path),
+                "schema": revision.head(),
+                "rows": rows,
+                "runs": list(map(_run, parts)),
+            }
+            if form is Format.CSV:
+                keys = tuple(_run(parts[0])) if parts else ()
+                write(parts, form, replace(_RUNS, keys=keys), sys.stdout)
+            else:
+                write([whole], form, _WHOLE, sys.stdout)
+            return
         print(f"file      {printable(str(path.absolute()))}")
         print(f"size      {file_bytes(path) / 1e6:.1f} MB")
         print(f"schema    {revision.head()}")
@@ -128,9 +146,16 @@ def compact(db: Db = None) -> None:
     print(f"{before / 1e6:.1f} MB became {file_bytes(path) / 1e6:.1f} MB")
 
 
+def _run(part: RunPart) -> dict[str, Any]:
+    """A run as an object: its row, its snapshots and what they counted."""
+    period = {"snapshots": part.snapshots, "from": iso(part.from_us), "to": iso(part.to_us)}
+    return {**part.run, **period, **part.meters}
+
+
+_WHOLE: Final[Look[dict[str, Any]]] = Look(keys=(), as_object=lambda whole: whole)
 _RUNS: Final[Look[RunPart]] = Look(
-    keys=(),
-    as_object=lambda part: part.run,
+    keys=(),  # (of the schema, which SQLAlchemy has)
+    as_object=_run,
     header=("run", "from", "to", "end", "snapshots", "source", "host", "interval", "losses"),
     as_row=lambda part: (
         part.run["run_id"],

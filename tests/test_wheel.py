@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _copy_source(target: Path) -> None:
     for name in ("pyproject.toml", "README.md", "LICENSE", "estats.py"):
         (target / name).write_bytes((ROOT / name).read_bytes())
-    for room in ("bpf", "collector", "storage", "migrations", "diagnosis", "cli"):
+    for room in ("bpf", "collector", "storage", "migrations", "diagnosis", "plotting", "cli"):
         for path in (ROOT / room).rglob("*"):
             copy = target / path.relative_to(ROOT)
             if path.is_file() and "__pycache__" not in path.parts:

@@ -11,7 +11,7 @@ import typer
 from bpf.catalogue import BY_NAME
 from bpf.errors import UsageError
 from bpf.variable import Variable
-from cli import options
+from cli import options, spread
 from cli.answers import ends, owner
 from cli.asking import Asked
 from cli.live import answering
@@ -46,6 +46,10 @@ otherwise: --limit says how many [{CONNECTIONS_MAX} at most].
 A line is as long as a value is known to have stood. It breaks where no snapshot was taken; losses
 are marked below it. Times are UTC.
 
+--distribution tells of any number of connections how a variable is distributed over them, as of the
+end of the period: the share that has no more than a value. A counter counts by how far it grew in
+the period. With --history it is over all their time, and a counter counts by its rates.
+
 --out FILE.svg or FILE.png draws with matplotlib, which is an extra of estats. The numbers
 themselves: estats query --history.
 """
@@ -55,13 +59,18 @@ Examples:
   estats plot 7 --panel rtt,cwnd --since 10m
   estats plot --comm iperf --var CurRetxQueue,SegsOut
   estats plot --dport 5001 --out upload.svg
+  estats plot --sport 443 --distribution --var SmoothedRTTUs,HCDataOctetsOut
 """
 
 Panels = Annotated[
     list[str] | None,
-    typer.Option(
-        "--panel", metavar="NAME", help=f"{', '.join(RECIPES)}.", show_default=False
-    ),
+    typer.Option("--panel", metavar="NAME", help=f"{', '.join(RECIPES)}.", show_default=False),
+]
+Distributed = Annotated[
+    bool, typer.Option("--distribution", help="Of a variable, over all connections.")
+]
+History = Annotated[
+    bool, typer.Option("--history", help="With --distribution: over all their time.")
 ]
 Out = Annotated[
     Path | None,
@@ -77,11 +86,21 @@ def plot(
     *,
     panel: Panels = None,
     var: options.Var = None,
+    distribution: Distributed = False,
+    history: History = False,
     out: Out = None,
 ) -> None:
     """Draw them; HELP says all of it."""
-    recipes = _recipes(panel or (), var or ())
     refuse_picture(out)
+    if distribution:
+        _refuse_panels(panel)
+        spread.draw(asked, _variables(var or ()), out, history=history)
+        return
+    if history:
+        raise UsageError(
+            "--history is about --distribution", "Without that, all that is drawn is history."
+        )
+    recipes = _recipes(panel or (), var or ())
     with answering(replace(asked, limit=None), variables_of(recipes)) as (reader, question):
         tracks = _tracks(reader, question, variables_of(recipes), asked.limit)
         looks = _looks(reader, question, tracks)
@@ -108,15 +127,31 @@ def _recipes(panels: Sequence[str], names: Sequence[str]) -> list[Recipe]:
             f"there is no panel {unknown[0]!r}",
             f"Panels are {', '.join(RECIPES)}; --var draws any variable.",
         )
-    variables = variables_of_connections(names) if names else ()
-    if refused := [v for v in variables if not can_be_drawn(v)]:
-        raise UsageError(
-            f"{refused[0].name} is a {refused[0].kind.value}, which has no size to be drawn",
-            "See it with `estats query --history`.",
-        )
-    own = [recipe_of(v, sorted(value_words(v).items())) for v in variables]
+    own = [recipe_of(v, sorted(value_words(v).items())) for v in _variables(names)]
     found = [RECIPES[name] for name in dict.fromkeys(asked)] + own
     return found or list(RECIPES.values())
+
+
+def _variables(names: Sequence[str]) -> tuple[Variable, ...]:
+    """Those that --var names; a pattern means those of them that can be drawn.
+
+    Raises UsageError.
+    """
+    named = variables_of_connections(names) if names else ()
+    found = tuple(v for v in named if can_be_drawn(v))
+    if named and not found:
+        raise UsageError(
+            f"{named[0].name} is a {named[0].kind.value}, which has no size to be drawn",
+            "See it with `estats query --history`.",
+        )
+    return found
+
+
+def _refuse_panels(panel: list[str] | None) -> None:
+    if panel:
+        raise UsageError(
+            "a panel has no distribution", "Name a variable with --var instead of --panel."
+        )
 
 
 def _tracks(

@@ -20,8 +20,8 @@ CONNECTIONS_MAX: Final = 7
 class Recipe:
     """A panel before there is anything to draw: of what, and as what.
 
-    ``names`` are what each of the variables is called in the legend. Variables of ``counted`` are
-    marks, one for each snapshot in which they grew; ``is_shared``: the variables share out the time.
+    ``names`` are what each of the variables is called in the legend. Variables of a ``counted`` one
+    are marks, for each snapshot in which they grew; those of an ``is_shared`` one share out time.
     """
 
     name: str

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -24,6 +25,9 @@ SUFFIXES: Final = (".png", ".svg")
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES: Final = ("-", "--", ":")
 MARKERS: Final = ("x", "v", "s")
+#: On the lines of each of several connections, beside its colour.
+PLACES: Final = ("o", "^", "s", "D", "v", "P", "*")
+_MARKS_ON_A_LINE: Final = 9
 #: Of LIMIT_NAMES; hatched, for in grey some would be alike.
 _LIMITS: Final = (
     ("#E69F00", ""),
@@ -41,7 +45,7 @@ _TICKS: Final = 8
 _LABEL_MAX: Final = 90
 _OURS: Final = {
     "svg.hashsalt": "estats",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 9.0,
     "axes.titlesize": 9.5,
@@ -62,14 +66,15 @@ def can_draw() -> bool:
 
 @contextmanager
 def drawing() -> Generator[Any]:
-    """matplotlib's class ``Figure``, with settings of ours alone until the end of the block."""
+    """Matplotlib's class ``Figure``, with settings of ours alone until the end of the block."""
     with tempfile.TemporaryDirectory(prefix="estats-") as folder:
         own = "MPLCONFIGDIR" not in os.environ
         if own:
             os.environ["MPLCONFIGDIR"] = folder
         try:
-            import matplotlib as mpl  # noqa: PLC0415  (it takes long, and may be missing)
-            from matplotlib.figure import Figure  # noqa: PLC0415
+            # It takes long, and may be missing; its types are of each version.
+            mpl: Any = import_module("matplotlib")
+            figure: Any = import_module("matplotlib.figure")
         finally:
             if own:
                 del os.environ["MPLCONFIGDIR"]
@@ -77,7 +82,7 @@ def drawing() -> Generator[Any]:
             mpl.rcdefaults()
             mpl.rcParams.update(_OURS)
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            yield Figure
+            yield figure.Figure
 
 
 def saved(figure: Any, suffix: str) -> bytes:
@@ -108,7 +113,7 @@ def picture_of(chart: Chart, suffix: str) -> bytes:
         if not shown:
             axes[0].text(0.5, 0.5, "nothing is known to draw", ha="center")
             axes[0].axis("off")
-        _head(figure, chart, labels)
+        _head(figure, labels)
         _notes(figure, chart, shown)
         return saved(figure, suffix)
 
@@ -125,14 +130,17 @@ def _labels(chart: Chart) -> list[str]:
     return [x if len(x) <= _LABEL_MAX else x[: _LABEL_MAX - 3] + "..." for x in chart.labels]
 
 
-def _head(figure: Any, chart: Chart, labels: Sequence[str]) -> None:
+def _head(figure: Any, labels: Sequence[str]) -> None:
     """Whose lines these are."""
     if len(labels) == 1:
         figure.suptitle(labels[0], fontsize=10.5)
         return
     from matplotlib.lines import Line2D  # noqa: PLC0415  (as above)
 
-    keys = [Line2D([], [], color=COLOURS[n % len(COLOURS)], lw=2) for n, _ in enumerate(labels)]
+    keys = [
+        Line2D([], [], color=COLOURS[n % len(COLOURS)], marker=PLACES[n % len(PLACES)], lw=2, ms=5)
+        for n, _ in enumerate(labels)
+    ]
     figure.legend(keys, labels, loc="outside upper left", fontsize=9)
 
 
@@ -158,7 +166,8 @@ def _panel(axes: Any, chart: Chart, panel: Panel) -> None:
         _counted(axes, chart, panel)
     else:
         _lines(axes, chart, panel)
-    _time_axis(axes, chart.looks)
+    rows = len(chart.losses) if panel.recipe.name in MARKED else 0
+    _time_axis(axes, chart.looks, rows)
 
 
 def _lines(axes: Any, chart: Chart, panel: Panel) -> None:
@@ -173,7 +182,9 @@ def _lines(axes: Any, chart: Chart, panel: Panel) -> None:
         colour = COLOURS[(line.place if compared else line.style) % len(COLOURS)]
         style = STYLES[line.style % len(STYLES)]
         xs, ys = _steps(line, scale)
-        axes.plot(xs, ys, color=colour, linestyle=style, lw=1.3)
+        marker = PLACES[line.place % len(PLACES)] if compared else ""
+        axes.plot(xs, ys, color=colour, linestyle=style, lw=1.3, marker=marker, ms=4,
+                  markevery=_every(line, len(xs)))  # fmt: skip
         _points(axes, line, scale, colour)
     _legend(axes, lines, panel, compared=compared)
     axes.set_ylim(0, scale.top * 1.06)
@@ -183,6 +194,12 @@ def _lines(axes: Any, chart: Chart, panel: Panel) -> None:
     axes.set_yticks(scale.ticks, texts)
     if panel.recipe.name in MARKED:
         _lost(axes, chart.losses, compared=compared)
+
+
+def _every(line: Line, corners: int) -> tuple[int, int]:
+    """From which corner on, and at every how-manieth, a line bears a mark: not all at one time."""
+    every = max(corners // _MARKS_ON_A_LINE, 1)
+    return line.place * every // len(PLACES), every
 
 
 def _steps(line: Line, scale: Scale) -> tuple[list[float], list[float]]:
@@ -236,7 +253,7 @@ def _lost(axes: Any, losses: Iterable[Marks], *, compared: bool) -> None:
     found = list(losses)
     for each in found:
         colour = COLOURS[each.place % len(COLOURS)] if compared else "#000000"
-        height = -0.05 if not compared else -0.045 - 0.05 * found.index(each)
+        height = -0.05 - 0.055 * found.index(each)
         axes.plot(
             [mark.at_us for mark in each.marks], [height] * len(each.marks), "x", ms=3.5, mew=0.9,
             color=colour, clip_on=False, transform=axes.get_xaxis_transform(),
@@ -295,6 +312,7 @@ def _stack(axes: Any, panel: Panel) -> None:
     keys = [Patch(facecolor=_LIMITS[n][0], hatch=_LIMITS[n][1], edgecolor="#333333", lw=0)
             for n in used]  # fmt: skip
     _above(axes, keys, [LIMIT_NAMES[n] for n in used])
+    axes.grid(visible=False)
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 50, 100])
     axes.set_ylabel("% of the time")
@@ -324,7 +342,7 @@ def _bars(axes: Any, chart: Chart, panel: Panel) -> None:
     for each, text in zip(panel.shares, axes.get_yticklabels(), strict=True):
         text.set_color(COLOURS[each.place % len(COLOURS)])
     axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
+    axes.grid(visible=False)
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of the time")
     order = sorted(used)
@@ -338,11 +356,12 @@ def _short(label: str) -> str:
     return label.split(" ", 1)[0]
 
 
-def _time_axis(axes: Any, looks: Looks) -> None:
-    """The times of day, and grey where nobody looked."""
+def _time_axis(axes: Any, looks: Looks, rows: int) -> None:
+    """The times of day, below so many rows of marks, and grey where nobody looked."""
     for begin, end in looks.holes:
-        axes.axvspan(max(begin, looks.from_us), min(end, looks.to_us), color=_UNSEEN, lw=0, zorder=0)
+        edges = max(begin, looks.from_us), min(end, looks.to_us)
+        axes.axvspan(*edges, color=_UNSEEN, lw=0, zorder=0)
     axes.set_xlim(looks.from_us, max(looks.to_us, looks.from_us + 1))
     found = ticks(looks.from_us, looks.to_us, _TICKS)
     axes.set_xticks([at for at, _ in found], [text for _, text in found])
-    axes.tick_params(axis="x", pad=7)
+    axes.tick_params(axis="x", pad=3.5 + 6 * rows)

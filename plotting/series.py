@@ -88,12 +88,21 @@ class Looks:
         """Whether nobody looked for a part of a time."""
         return any(begin < to_us and end > from_us for begin, end in self.holes)
 
-    def began(self, taken_us: int) -> int:
-        """When that began which a sample of the snapshot of that time tells of."""
+    def began(self, taken_us: int, base_us: int) -> int:
+        """When that began which a sample of the snapshot of that time tells of.
+
+        ``base_us`` is the time of the sample before it.
+        """
         for part in self.thinned:
             if part.step_us is not None and taken_us <= part.until_us:
-                return taken_us // part.step_us * part.step_us
-        return taken_us - self.intervals.get(taken_us, 0)
+                return max(taken_us // part.step_us * part.step_us, base_us)
+        interval_us = self.intervals.get(taken_us, 0)
+        begin = taken_us - interval_us
+        return begin if begin - base_us > _slack_us(interval_us) else base_us
+
+
+def _slack_us(interval_us: int) -> float:
+    return max(_SLACK * interval_us, _SLACK_US)
 
 
 def _holes(cuts: Sequence[Cut], from_us: int, to_us: int) -> Iterator[tuple[int, int]]:
@@ -101,8 +110,7 @@ def _holes(cuts: Sequence[Cut], from_us: int, to_us: int) -> Iterator[tuple[int,
     seen = sorted((cut.taken_us - cut.interval_us, cut.taken_us, cut.interval_us) for cut in cuts)
     until_us = from_us
     for begin_us, taken_us, interval_us in seen:
-        slack_us = max(_SLACK * interval_us, _SLACK_US)
-        if begin_us - until_us > slack_us:
+        if begin_us - until_us > _slack_us(interval_us):
             yield until_us, min(begin_us, to_us)
         until_us = max(until_us, taken_us)
         if until_us >= to_us:
@@ -153,12 +161,10 @@ def shares(
     return found
 
 
-def _standing(
-    variable: Variable, place: int, track: Track, looks: Looks
-) -> Iterator[Stretch]:
+def _standing(variable: Variable, place: int, track: Track, looks: Looks) -> Iterator[Stretch]:
     """Each value for as long as it stood and somebody looked."""
     for begin, end, values in _stood(track):
-        value = _known(variable, values[place])
+        value = known(variable, values[place])
         if value is not None:
             for from_us, to_us in looks.without_holes(begin, end):
                 yield Stretch(from_us, to_us, value)
@@ -171,11 +177,13 @@ def _stood(track: Track) -> Iterator[tuple[int, int, Sequence[Value]]]:
     # What stood at birth is nothing, which is right for a counter and no value of a gauge.
     if track.before is not None and track.before_us is not None and track.before_us > opened_us:
         yield track.before_us, (moments or [track.ended_us])[0], track.before
-    for sample, end in zip(track.samples, [*moments[1:], track.ended_us], strict=True):
+    ends = [*moments, track.ended_us][1:]
+    for sample, end in zip(track.samples, ends, strict=True):
         yield sample.as_of_us, max(end, sample.as_of_us), sample.values
 
 
-def _known(variable: Variable, value: Value) -> float | None:
+def known(variable: Variable, value: Value) -> float | None:
+    """A value to be drawn; None if it is unknown, infinite, or not measured yet."""
     if not isinstance(value, int) or value >= _INFINITE.get(variable.name, value + 1):
         return None
     return None if value == 0 and variable.name in _UNMEASURED else float(value)
@@ -188,7 +196,7 @@ def _growing(variable: Variable, place: int, track: Track, looks: Looks) -> Iter
         grown, taken_us = _growth(variable, place, sample), sample.taken_us
         if grown is None or sample.base_us is None or taken_us is None:
             continue
-        begin = max(min(looks.began(taken_us), sample.as_of_us), sample.base_us)
+        begin = looks.began(taken_us, sample.base_us)
         for quiet in _quiet(sample.base_us, begin, looks):
             if last is not None:
                 yield last

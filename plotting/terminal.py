@@ -16,7 +16,7 @@ from plotting.times import day, ticks
 
 WIDTH_MIN: Final = 40
 _HEIGHT: Final = 8
-_MARGIN: Final = 9  # numbers, a blank and the axis
+MARGIN: Final = 9  # numbers, a blank and the axis
 _TICK_CELLS: Final = 14
 #: A letter for each of LIMIT_NAMES.
 _LIMIT_LETTERS: Final = "scrutp"
@@ -33,7 +33,7 @@ class Paper:
     @property
     def room(self) -> int:
         """What is left for curves."""
-        return max(self.width, WIDTH_MIN) - _MARGIN
+        return max(self.width, WIDTH_MIN) - MARGIN
 
     def sign(self, wide: str, plain: str) -> str:
         """A character, or what stands for it in ASCII."""
@@ -126,7 +126,7 @@ def _framed(
         tick = at.get(number)
         label = "" if tick is None else words.get(int(tick), written(tick))
         axis = paper.sign("│" if tick is None else "┤", "|" if tick is None else "+")
-        yield f"{label[: _MARGIN - 2]:>{_MARGIN - 2}} {axis}{row}"
+        yield f"{label[: MARGIN - 2]:>{MARGIN - 2}} {axis}{row}"
 
 
 def _base(looks: Looks, marked: Iterable[Marks], paper: Paper) -> str:
@@ -141,7 +141,7 @@ def _base(looks: Looks, marked: Iterable[Marks], paper: Paper) -> str:
         for mark in marks.marks:
             cell = min(int(_share(mark.at_us, looks) * paper.room), paper.room - 1)
             cells[cell] = (painted if paper.colour else _plain)("x", marks.place)
-    return " " * (_MARGIN - 1) + paper.sign("└", "+") + "".join(cells)
+    return " " * (MARGIN - 1) + paper.sign("└", "+") + "".join(cells)
 
 
 def _counted(chart: Chart, panel: Panel, paper: Paper) -> Iterator[str]:
@@ -162,7 +162,7 @@ def _counted(chart: Chart, panel: Panel, paper: Paper) -> Iterator[str]:
             digits = "".join(" " if not n else str(n) if n < 10 else "#" for n in sums)
             yield f"  {name}: {sum(sums)}"
             if found:
-                yield f"{'':>{_MARGIN - 1}}{paper.sign('│', '|')}{digits}"
+                yield f"{'':>{MARGIN - 1}}{paper.sign('│', '|')}{digits}"
     yield _base(chart.looks, (), paper)
 
 
@@ -178,7 +178,7 @@ def _shares(chart: Chart, panel: Panel, paper: Paper) -> Iterator[str]:
     if len(chart.labels) > 1:
         for each in panel.shares:
             yield f"{_cut(chart.labels[each.place], paper.width)}"
-            yield f"{'':>{_MARGIN - 1}}{paper.sign('│', '|')}{_bar(each.mean, paper)}"
+            yield f"{'':>{MARGIN - 1}}{paper.sign('│', '|')}{_bar(each.mean, paper)}"
         return
     columns = list(_columns(panel.shares[0].parts, chart.looks, paper.room))
     rows = ["".join(_filled(c, row, paper) for c in columns) for row in range(_HEIGHT)]
@@ -226,11 +226,11 @@ def _time_axis(looks: Looks, paper: Paper) -> Iterator[str]:
     found = ticks(looks.from_us, looks.to_us, max(paper.room // _TICK_CELLS, 1))
     cells = [" "] * (paper.width + _TICK_CELLS)
     for at, text in found:
-        middle = _MARGIN + int(_share(at, looks) * paper.room)
+        middle = MARGIN + int(_share(at, looks) * paper.room)
         begin = min(max(middle - len(text) // 2, 0), paper.width - len(text))
         cells[begin : begin + len(text)] = text
     yield "".join(cells).rstrip()
-    yield f"{'':>{_MARGIN}}{day((looks.from_us, looks.to_us))}, UTC"
+    yield f"{'':>{MARGIN}}{day((looks.from_us, looks.to_us))}, UTC"
 
 
 def _notes(chart: Chart, paper: Paper) -> Iterator[str]:
@@ -241,7 +241,7 @@ def _notes(chart: Chart, paper: Paper) -> Iterator[str]:
     if chart.looks.holes:
         found.append(f"{paper.sign('░', '?')} nobody looked")
     if found:
-        yield " " * _MARGIN + "; ".join(found)
+        yield " " * MARGIN + "; ".join(found)
 
 
 def _cut(text: str, width: int) -> str:

@@ -75,7 +75,9 @@ def test_a_test_says_its_rule(path: Path) -> None:
             assert ast.get_docstring(function), f"{path}:{function.lineno} {function.name}"
 
 
-@pytest.mark.parametrize("room", ["collector", "storage", "migrations", "diagnosis", "plotting", "cli"])
+@pytest.mark.parametrize(
+    "room", ["collector", "storage", "migrations", "diagnosis", "plotting", "cli"]
+)
 def test_a_room_loads_without_bcc(room: str) -> None:
     """LLVM stays in memory once it is loaded, and only the loader's child may pay for it."""
     modules = [

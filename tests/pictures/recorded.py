@@ -56,8 +56,8 @@ def main() -> None:
         with collecting(folder, "--interval", "250ms", "--flush-interval", "50ms") as collector:
             ports = ",".join(str(each.port) for each in played(_SITUATIONS))
             collector.database.catch_up()
-            argv = [sys.executable, "-m", "estats", "record", str(folder / "some.db"),
-                    "--db", str(collector.database.path), "--dport", ports, "--since", "10m"]  # fmt: skip
+            argv = [sys.executable, "-m", "estats", "record", str(folder / "some.db")]
+            argv += ["--db", str(collector.database.path), "--dport", ports, "--since", "10m"]
             run(argv, cwd=HOME, check=True)
         whole = (folder / "some.db").read_bytes()
     RECORDED.write_bytes(gzip.compress(whole, 9, mtime=0))

@@ -208,8 +208,12 @@ def _steps(line: Line, scale: Scale) -> tuple[list[float], list[float]]:
     ys: list[float] = []
     for run in joined(line.stretches):
         for each in run:
-            xs += [each.from_us, each.to_us]
-            ys += [each.value * scale.factor] * 2
+            height = each.value * scale.factor
+            if ys and ys[-1] == height:
+                xs[-1] = each.to_us
+            else:
+                xs += [each.from_us, each.to_us]
+                ys += [height, height]
         xs.append(run[-1].to_us)
         ys.append(float("nan"))
     return xs, ys

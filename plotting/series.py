@@ -88,6 +88,10 @@ class Looks:
         """Whether nobody looked for a part of a time."""
         return any(begin < to_us and end > from_us for begin, end in self.holes)
 
+    def next_cut(self, after_us: int) -> int:
+        """When the first snapshot after a time was taken; the end, if there is none."""
+        return min((taken for taken in self.intervals if taken > after_us), default=self.to_us)
+
     def began(self, taken_us: int, base_us: int) -> int:
         """When that began which a sample of the snapshot of that time tells of.
 
@@ -167,7 +171,9 @@ def _standing(variable: Variable, place: int, track: Track, looks: Looks) -> Ite
         value = known(variable, values[place])
         if value is not None:
             for from_us, to_us in looks.without_holes(begin, end):
-                yield Stretch(from_us, to_us, value)
+                # After a hole it stands only if the next snapshot had nothing new to tell.
+                if from_us <= max(begin, looks.from_us) or looks.next_cut(from_us) < end:
+                    yield Stretch(from_us, to_us, value)
 
 
 def _stood(track: Track) -> Iterator[tuple[int, int, Sequence[Value]]]:

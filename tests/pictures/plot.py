@@ -7,7 +7,8 @@ from sys import executable
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tests.pictures.recorded import HOME, RECORDED
+from tests.kernel.collecting import HOME
+from tests.pictures.recorded import RECORDED
 
 #: The name of each picture, and what is asked for it; ports are those of tests.pictures.recorded.
 _PICTURES: Final = (

@@ -86,6 +86,12 @@ def test_lines_break_where_no_snapshot_was_taken() -> None:
     assert told(rates) == [(0, 1, 100), (1, 2, 0), (5, 6, 200)]
 
 
+def test_what_stood_before_a_hole_is_not_said_to_have_stood_after_it() -> None:
+    """The next snapshot has another value, and when it came to be that, nobody saw."""
+    one = track((1, 10), (5, 20), ended=6)
+    assert told(drawn(CWND, 0, one, looks(1, 2, 5, 6, to=6))) == [(1, 2, 10), (5, 6, 20)]
+
+
 def test_what_was_lost_in_a_hole_is_marked_all_the_same() -> None:
     """The counter says so afterwards."""
     one = track((1, 2), (5, 9), ended=6)
@@ -184,4 +190,6 @@ def test_times_that_share_out_a_life_tell_of_all_since_the_sample_before() -> No
         Sample(row, 6 * SECOND, 6 * SECOND, (9 * SECOND, 9 * SECOND), (SECOND, SECOND), 3 * SECOND),
     ]
     found = shares(pair, (0, 1), Track(row, samples, 6 * SECOND), looks(1, 2, 3, 6, to=6))
-    assert found == [(0, 3 * SECOND, (pytest.approx(1 / 3), pytest.approx(2 / 3)))]
+    ((begin, end, parts),) = found
+    assert (begin, end) == (0, 3 * SECOND)
+    assert parts == pytest.approx((1 / 3, 2 / 3))

@@ -35,10 +35,10 @@ Exit codes:
   0    done, also if nothing matched
   1    nobody reads the output any more
   2    the command line makes no sense
-  3    this host cannot do it (root, BTF, bcc, cgroup v2)
-  4    the database cannot be used
-  5    a recording is damaged
-  6    a process of the collector died
+  3    this host cannot do it (root, BTF, bcc, cgroup v2; descriptors, memory)
+  4    the database cannot be used (foreign, locked, full, gone)
+  5    a recording is damaged, or cannot be written
+  6    a process of the collector died, and none can take its place
   7    no collector is well (estats status)
   130  interrupted
 """

@@ -17,6 +17,7 @@ from cli import (
     doctor,
     health,
     listeners,
+    plot,
     query,
     read,
     record,
@@ -80,6 +81,7 @@ _add(ASK, read.read, "All variables of a connection.", read.HELP, read.EXAMPLES)
 _add(ASK, watch.watch, "Values as they change.", watch.HELP, watch.EXAMPLES)
 _add(ASK, deltas.deltas, "What changed in a time.", deltas.HELP, deltas.EXAMPLES)
 _add(ASK, why.why, "Why is it slow? What limited connections.", why.HELP, why.EXAMPLES)
+_add(ASK, plot.plot, "Variables over time, drawn.", plot.HELP, plot.EXAMPLES)
 _add(ASK, sql.sql, "What a SELECT finds.", sql.HELP, sql.EXAMPLES)
 _add(CHANGE, tune.tune, "Limits of live connections.", tune.HELP, tune.EXAMPLES)
 _add(KEEP, record.record, "Keep a moment in a file.", record.HELP, record.EXAMPLES)

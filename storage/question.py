@@ -131,3 +131,11 @@ class Thinned:
 
     step_us: int | None
     until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A snapshot: when it was taken, and how long before it the one before was (microseconds)."""
+
+    taken_us: int
+    interval_us: int

@@ -17,7 +17,7 @@ from storage.errors import from_sqlite
 from storage.excerpt import Part, write_excerpt
 from storage.filters import define_net_test
 from storage.frame import Frame, frame_of, variables_named
-from storage.question import Period, Question, RunPart, Sample, Standing, Thinned, Value
+from storage.question import Cut, Period, Question, RunPart, Sample, Standing, Thinned, Value
 from storage.schema import ENDPOINT, RUN, SAMPLE, SNAPSHOT, THINNED
 from storage.select import (
     NOT_FROM_BIRTH,
@@ -150,6 +150,15 @@ class Reader:
         )
         found = self._connection.execute(asked.order_by((step != 0), step.desc()))
         return [Thinned(row.step_us or None, row.taken_us) for row in found]
+
+    def cuts(self, period: Period) -> list[Cut]:
+        """The snapshots of the period, in the order in which they were taken."""
+        c = SNAPSHOT.c
+        asked = select(c.taken_us, c.interval_us).where(
+            c.snapshot_id.between(period.first, period.last)
+        )
+        found = self._connection.execute(asked.order_by(c.snapshot_id))
+        return [Cut(row.taken_us, row.interval_us) for row in found]
 
     def row_counts(self) -> dict[str, int]:
         """How many rows each table has."""

@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _copy_source(target: Path) -> None:
     for name in ("pyproject.toml", "README.md", "LICENSE", "estats.py"):
         (target / name).write_bytes((ROOT / name).read_bytes())
-    rooms = ("bpf", "collector", "storage", "migrations", "diagnosis", "tuning", "cli")
+    rooms = ("bpf", "collector", "storage", "migrations", "diagnosis", "plotting", "tuning", "cli")
     for room in (*rooms, "packaging"):
         for path in (ROOT / room).rglob("*"):
             copy = target / path.relative_to(ROOT)

@@ -27,6 +27,7 @@ from cli import (
 from cli.grouped import ASK, COLLECT, KEEP, KNOW, Grouped
 from cli.render import printable
 from cli.to_stdout import with_stdout
+from cli.top import command as top
 from cli.version import program_version
 
 _EXIT_CODES: Final = """\b
@@ -77,6 +78,7 @@ _add(
 )
 _add(ASK, read.read, "All variables of a connection.", read.HELP, read.EXAMPLES)
 _add(ASK, watch.watch, "Values as they change.", watch.HELP, watch.EXAMPLES)
+_add(ASK, top.top, "A full screen, live or in the past.", top.HELP, top.EXAMPLES)
 _add(ASK, deltas.deltas, "What changed in a time.", deltas.HELP, deltas.EXAMPLES)
 _add(ASK, why.why, "What limited connections.", why.HELP, why.EXAMPLES)
 _add(ASK, sql.sql, "What a SELECT finds.", sql.HELP, sql.EXAMPLES)

@@ -95,19 +95,19 @@ class Diagnosed:
 def why(asked: Asked, *, form: options.As = Format.TABLE) -> None:
     """Print what limited connections; HELP says all of it."""
     with answering(replace(asked, limit=None), VARIABLES) as (reader, question):
-        found = list(_diagnosed(reader, question))
+        found = list(diagnosed(reader, question))
         if asked.order == Order():
             found.sort(key=lambda each: -each.moved)
         if not found:
             say("no connection matches")
         if form is Format.TABLE and found:
-            lines = _told(found[0]) if len(found) == 1 else _summary(found)
+            lines = told(found[0]) if len(found) == 1 else _summary(found)
             print("\n".join(map(printable, lines)))
         if form is not Format.TABLE or len(found) > 1:
             write(found[: asked.limit], form, _look(form), sys.stdout)
 
 
-def _diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:
+def diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:
     """Each connection that matches, with a verdict, in the order that was asked for."""
     lives = {life.connection["ConnectIndex"]: life for life in reader.latest((), question)}
     seen: dict[int, Observed] = {}
@@ -191,7 +191,7 @@ def _row(found: Diagnosed) -> list[Cell]:
     ]
 
 
-def _told(found: Diagnosed) -> list[str]:
+def told(found: Diagnosed) -> list[str]:
     """One connection, in sentences."""
     row, seen, verdict = found.connection, found.seen, found.verdict
     (local, remote), whose = ends(row), owner(row)

@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz faults soak why validate bench kernels format clean tools
+.PHONY: help run test check fuzz faults soak why validate pictures bench kernels format clean tools
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -39,6 +39,9 @@ validate: tools ## as root: compare each variable with its witnesses, write docs
 
 why: tools ## as root: make situations that limit a connection, ask estats why, write docs/why.md
 	$(PYTHON) -m tests.kernel.why docs
+
+pictures: tools ## draw what the docs show of the screen, write docs/pictures
+	$(PYTHON) -m tests.pictures docs
 
 bench: tools ## measure everything (as root), write docs/benchmarks.md; ARGS="ingest" one part
 	$(PYTHON) -m bench $(ARGS)

@@ -140,7 +140,10 @@ def _shorter(row: Row, width: int) -> str:
     whole = end_point(address, port)
     if len(whole) <= width:
         return whole
-    return f"{elided(address, max(width - len(str(port)) - 1, 1))}:{port}"
+    room = max(width - len(str(port)) - 1, 1)
+    if ":" in address:
+        return f"[{elided(address, room - 2)}]:{port}"
+    return f"{elided(address, room)}:{port}"
 
 
 def _process(row: Row, width: int) -> str:

@@ -20,6 +20,7 @@ from cli.top.words import KEYS_OF_PAGE
 
 _BOLD = "bold"
 _NAME_WIDTH, _NUMBER_WIDTH = 7, 6
+_VALUE_WIDTH, _VARIABLE_WIDTH = 52, 22
 
 
 class ConnectionScreen(Screen[None]):
@@ -62,7 +63,7 @@ class ConnectionScreen(Screen[None]):
         self._page = page
         who = printable(head(page.row, state_word(page.row)))
         self.query_one("#who", Static).update(Text(who, style=_BOLD))
-        lines = list(self._lines(page, max(self.app.size.width - 1, 20)))
+        lines = list(self._lines(page, max(self.size.width - 1, 20)))
         self.query_one("#page", Static).update(Text("\n").join(lines))
 
     def action_scroll(self, way: str) -> None:
@@ -98,14 +99,15 @@ class ConnectionScreen(Screen[None]):
 
 def _values(values: Sequence[tuple[str, str, str]], width: int) -> Iterator[Text]:
     """Side by side in as many columns as there is room for, read downwards."""
-    across = max(width // 40, 1)
-    each = width // across - 1
+    across = max(width // _VALUE_WIDTH, 1)
+    each = min(width // across, _VALUE_WIDTH + 8) - 1
     height = -(-len(values) // across)
     for place in range(height):
         line = Text()
         for name, value, change in values[place::height]:
-            room = each - min(len(name), 22) - 1
+            named = elided(name, _VARIABLE_WIDTH)
+            room = each - len(named) - 1
             text = f"{value} {change}" if change else value
-            cell = f"{elided(name, 22)} {elided(text, room):>{room}} "
+            cell = f"{named} {elided(text, room):>{room}} "
             line.append(cell, style=_BOLD if change else "")
         yield line

@@ -23,6 +23,7 @@ from cli.top.table import Table
 from cli.top.wish import Wish
 
 _WARNING: Final = "bold reverse"
+_TELL_SECONDS: Final = 1.0
 #: What ends it in order, with the exit codes of shells; Ctrl-C is how one is meant to end it.
 _SIGNALS: Final = {signal.SIGINT: 0, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -37,7 +38,10 @@ class Answered(Message):
 
 
 class TopApp(App[None]):
-    """The list; pages and help lie on top of it. Ends with ``return_code``, or raises ``fault``."""
+    """The list; pages and help lie on top of it. Ends with ``return_code``, or with a ``fault``.
+
+    ``is_answered`` says whether what one sees is what was last asked for.
+    """
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
@@ -74,6 +78,7 @@ class TopApp(App[None]):
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
         self.fault: Exception | None = None
+        self.is_answered = False
         self._source, self._wish = source, wish
         self._levels = BLOCKS if is_unicode else ASCII
         self._last: Answer | None = None
@@ -95,7 +100,7 @@ class TopApp(App[None]):
         loop = asyncio.get_running_loop()
         for number, code in _SIGNALS.items():
             loop.add_signal_handler(number, self.exit, None, code)
-        self.set_interval(1.0, self._tell)
+        self.set_interval(_TELL_SECONDS, self._tell)
         self._tell()
         self._ask()
 
@@ -113,10 +118,12 @@ class TopApp(App[None]):
         self._error = answer.error
         if answer.view is not None:
             self._last, self._is_written = answer, answer.is_written
-            self._wish.answered(answer.ask, answer.view)
+            self.is_answered = self._wish.answered(answer.ask, answer.view)
             if self._wish.steps:
                 self._ask()
             self._draw()
+        else:
+            self.is_answered = answer.ask == self._wish.ask
         self._tell()
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
@@ -141,6 +148,7 @@ class TopApp(App[None]):
             field = self.query_one(Input)
             field.add_class("asked")
             field.focus()
+            self.query_one("#keys", Lines).say(words.KEYS_OF_FILTER)
 
     def action_forget(self) -> None:
         """Of the filter."""
@@ -199,11 +207,12 @@ class TopApp(App[None]):
     def _close_filter(self) -> None:
         base = self.screen_stack[0]
         base.query_one(Input).remove_class("asked")
+        base.query_one("#keys", Lines).say(words.KEYS)
         base.query_one(Table).focus()
 
     def _ask(self) -> None:
+        self.is_answered = False
         self._looker.ask(self._wish.ask)
-        self._tell()
 
     def _draw(self) -> None:
         view = self._view
@@ -220,6 +229,8 @@ class TopApp(App[None]):
         view, now = self._view, now_us()
         head = words.heading(view, self._wish, is_written=self._is_written, now=now)
         wrong = words.trouble(view, self._error, now)
+        if not wrong and not self.is_answered and view is not None:
+            wrong = words.READING
         lost = words.losses_of(view, self._wish)
         is_loss = view is not None and view.is_lossy
         for screen in self.screen_stack:

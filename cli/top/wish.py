@@ -95,11 +95,13 @@ class Wish:
             here = view.taken_us if self.at_us is None else self.at_us
             self.at_us = max(here + minutes * _MINUTE_US, 0)
 
-    def answered(self, ask: Ask, view: View) -> None:
-        """Steps that were taken are no longer to be taken."""
+    def answered(self, ask: Ask, view: View) -> bool:
+        """Steps that were taken are no longer to be taken; whether that is all that was wanted."""
+        is_all = ask == self.ask
         if ask.at_us is not None and self.at_us == ask.at_us and view.taken_us is not None:
             self.at_us = view.taken_us
             self.steps -= ask.steps
+        return is_all
 
 
 def _is_by(column: Column, order: Order) -> bool:

@@ -15,9 +15,11 @@ _INTERVALS_MAX: Final = 3
 _OLD_US: Final = 3_000_000
 
 KEYS: Final = "? help  / filter  Enter page  s sort  r reverse  Space stop  [ ] time  q quit"
+KEYS_OF_FILTER: Final = "words to find: Enter keeps the filter, Esc forgets it"
 KEYS_OF_PAGE: Final = "? help  arrows scroll  Space stop  [ ] time  Esc back  q quit"
 KEYS_OF_HELP: Final = "arrows scroll  Esc back  q quit"
 
+READING: Final = "reading the database ..."
 HELP: Final = """\
 Connections of this host, or of a database, as of a moment.
 
@@ -60,7 +62,7 @@ def heading(view: View | None, wish: Wish, *, is_written: bool, now: int) -> str
     way = "" if wish.order.descending else " rising"
     parts.append(f"by {wish.sorted_by}{way}")
     if wish.text:
-        parts.append(f"with {printable(wish.text)!r}")
+        parts.append(f"/{printable(wish.text)}")
     return "  ".join(parts)
 
 

@@ -27,7 +27,7 @@ class Top:
     @property
     def lines(self) -> list[str]:
         """What one sees, line by line."""
-        strips = self.app.screen._compositor.render_strips()  # noqa: SLF001  (nobody else tells)
+        strips = self.app.screen._compositor.render_strips()
         return [strip.text.rstrip() for strip in strips]
 
     @property
@@ -56,18 +56,20 @@ class Top:
 
 @asynccontextmanager
 async def pressed(
-    path: Path, *keys: str, size: tuple[int, int] = (80, 24), **wish: Any
+    path: Path, *keys: str, size: tuple[int, int] = (80, 24), seconds: float = 60, **wish: Any
 ) -> AsyncGenerator[Top]:
-    """It looks at a database that nobody writes to; these keys were pressed."""
+    """It looks at a database that nobody writes to, every so many seconds; keys were pressed."""
     source = Source(path, lambda: False)
-    async with running(source, size, **wish) as top:
-        for key in keys:
-            await top.press(key)
+    async with running(source, size, seconds, **wish) as top:
+        if keys:
+            await top.press(*keys)
         yield top
 
 
 @asynccontextmanager
-async def running(source: Source, size: tuple[int, int], **fields: Any) -> AsyncGenerator[Top]:
+async def running(
+    source: Source, size: tuple[int, int], seconds: float, **fields: Any
+) -> AsyncGenerator[Top]:
     """It looks at a source; ``fields`` of the wish differ from the usual ones."""
     wish = Wish(
         **{
@@ -78,7 +80,7 @@ async def running(source: Source, size: tuple[int, int], **fields: Any) -> Async
             **fields,
         }
     )
-    app = TopApp(source, wish, 0.05, is_unicode=True)
+    app = TopApp(source, wish, seconds, is_unicode=True)
     async with app.run_test(size=size) as pilot:
         top = Top(app, pilot)
         await top.settle()

@@ -87,7 +87,7 @@ class ConnectionScreen(Screen[None]):
             return
         line = Text(" " * _NAME_WIDTH)
         line.append(f"{age(length_us)} ago".ljust(count - 3) + "now")
-        line.append("   now   most".rjust(2 * (_NUMBER_WIDTH + 1)))
+        line.append(f" {'newest':>{_NUMBER_WIDTH}} {'most':>{_NUMBER_WIDTH}}")
         yield line
         for curve in page.curves:
             points = buckets(curve.found, page.from_us, page.to_us, count)

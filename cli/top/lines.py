@@ -19,4 +19,4 @@ class Lines(Static):
 
 
 def _plain(text: str, style: str = "") -> Text:
-    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis", end="")
+    return Text(printable(text), style=style)

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from bpf.variable import Variable
-from cli.answers import closed_by
 from cli.names import STATES
 from cli.notice import losses, thinned_to, unknown
 from cli.top.page import LENGTH_US, Page, page_of
-from cli.top.row import NEEDED, Row, row_of
-from storage.question import Filter, Order, Period, Question, RunPart, Sample
+from cli.top.row import NEEDED, Row, ended, row_of
+from storage.question import Filter, Order, Period, Question, RunPart
 
 if TYPE_CHECKING:
     from storage.reader import Reader
@@ -80,7 +79,7 @@ def look(reader: "Reader", ask: Ask) -> View:
     return View(
         taken_us=taken_us,
         snapshot=period.last,
-        rows=_by_rate([row_of(s, variables, _end(s, period)) for s in samples], ask.order),
+        rows=_by_rate([row_of(s, variables, ended(s, period)) for s in samples], ask.order),
         count=reader.count(question) if len(samples) == ask.limit else len(samples),
         lost=losses(parts),
         is_lossy=any(part.meters[name] for part in parts for name in _LOSSES),
@@ -126,11 +125,6 @@ def _by_rate(rows: list[Row], order: Order) -> list[Row]:
         name, sign = order.by.name, -1 if order.descending else 1
         rows.sort(key=lambda row: (row.rate(name) is None, sign * (row.rate(name) or 0)))
     return rows
-
-
-def _end(sample: Sample, period: Period) -> str | None:
-    row = sample.connection
-    return str(row["close_reason"]) if closed_by(period, row["closed_us"]) else None
 
 
 def _notes(

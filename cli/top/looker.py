@@ -11,12 +11,12 @@ from cli.asking import reading
 from cli.top.look import Ask, View, look
 
 
-@dataclass(frozen=True, slots=True)
 class Source:
     """A database, and whether a collector writes to it."""
 
-    path: Path
-    is_written: Callable[[], bool]
+    def __init__(self, path: Path, is_written: Callable[[], bool]) -> None:
+        """Nothing is opened yet."""
+        self.path, self.is_written = path, is_written
 
     def look(self, ask: Ask, known: View | None = None) -> View:
         """Answer it, with what is known already if nothing is newer. Raises EstatsError."""

@@ -14,7 +14,7 @@ from cli.render import shown
 from cli.times import age, short
 from cli.top.curves import Stretch, stretches
 from cli.top.numbers import amount, milliseconds
-from cli.top.row import Row
+from cli.top.row import Row, ended, row_of
 from cli.why import diagnosed, told
 from storage.question import Filter, Period, Question, Sample
 
@@ -75,7 +75,7 @@ def page_of(reader: "Reader", row: Row, window: Period, window_us: int) -> Page:
         return Page(row=row, is_gone=True)
     samples = list(reader.history(_OF_CURVES, question))
     return Page(
-        row=row,
+        row=row_of(found[0], every, ended(found[0], window)),
         from_us=from_us,
         to_us=to_us,
         curves=list(_curves(samples, found[0].as_of_us)),

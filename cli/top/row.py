@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from bpf.catalogue import BY_NAME
 from bpf.variable import Kind, Variable
+from cli.answers import closed_by
 from cli.growth import delta
 from diagnosis.observed import LIMITS, Observed
 from diagnosis.triage import Side, shares
-from storage.question import Sample, Value
+from storage.question import Period, Sample, Value
 
 #: Which connection it is: a number may come to another one, once it is forgotten.
 Key = tuple[int, int]
@@ -74,6 +75,12 @@ def row_of(sample: Sample, variables: Sequence[Variable], ended: str | None) -> 
         as_of_us=sample.as_of_us,
         ended=ended,
     )
+
+
+def ended(sample: Sample, period: Period) -> str | None:
+    """How a connection ended, if it had when the period was over."""
+    row = sample.connection
+    return str(row["close_reason"]) if closed_by(period, row["closed_us"]) else None
 
 
 def limit(row: Row) -> tuple[str, float | None] | None:

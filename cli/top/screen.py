@@ -46,7 +46,7 @@ class TopApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     Screen { layout: vertical; overflow: hidden; }
-    Lines { height: 1; }
+    Lines { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     Table { height: 1fr; scrollbar-size: 0 0; }
     VerticalScroll { height: 1fr; scrollbar-size: 0 0; }
     #page, #who { width: 100%; height: auto; }

@@ -58,6 +58,8 @@ def heading(view: View | None, wish: Wish, *, is_written: bool, now: int) -> str
     if view is None or view.taken_us is None:
         return "no snapshot yet" if is_written or view is None else "no snapshot in it"
     parts = [short(view.taken_us), standing(view, wish, is_written=is_written, now=now)]
+    if wish.page is not None:
+        return "  ".join(parts)
     parts.append(showing(view))
     way = "" if wish.order.descending else " rising"
     parts.append(f"by {wish.sorted_by}{way}")
@@ -89,10 +91,8 @@ def trouble(view: View | None, error: Exception | None, now: int) -> str:
     """What is wrong now, if anything is; what one sees is older then."""
     if error is not None:
         said = error.message if isinstance(error, EstatsError) else str(error)
-        when = (
-            "" if view is None or not view.taken_us else f"; as of {age(now - view.taken_us)} ago"
-        )
-        return f"{printable(said)}{when}"
+        when = f"as of {age(now - view.taken_us)} ago: " if view and view.taken_us else ""
+        return f"{when}{printable(said)}"
     if view is not None and view.is_edge:
         return "there is nothing before or after this in the database"
     return ""

@@ -17,10 +17,23 @@ from tests.samples import Samples
 SECONDS: Final = 300
 _MSS: Final = 1448
 _ZERO: Final = (
-    "SegsRetrans DSACKDups CongSignals CongAvoid FastRetran SpuriousFrDetected Timeouts"
-    " SubsequentTimeouts ZeroRwinRcvd ZeroRwinSent DupAcksOut CurAppWQueue CurAppRQueue"
-    " CurRetxQueue MaxRetxQueue Nagle"
-).split()
+    "SegsRetrans",
+    "DSACKDups",
+    "CongSignals",
+    "CongAvoid",
+    "FastRetran",
+    "SpuriousFrDetected",
+    "Timeouts",
+    "SubsequentTimeouts",
+    "ZeroRwinRcvd",
+    "ZeroRwinSent",
+    "DupAcksOut",
+    "CurAppWQueue",
+    "CurAppRQueue",
+    "CurRetxQueue",
+    "MaxRetxQueue",
+    "Nagle",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +189,7 @@ def _values(flow: Flow, second: int, totals: dict[str, float]) -> dict[str, int]
         "HCSumRTTUs": 20 * flow.rtt(second),
         LIMITS[flow.limit(second)]: passed * 1e6,
     }
-    for name in (*LIMITS, *grown):
+    for name in {*LIMITS, *grown}:
         totals[name] = totals.get(name, 0.0) + grown.get(name, 0.0)
     counters = {name: round(total) for name, total in totals.items() if name != "second"}
     return {

@@ -63,7 +63,7 @@ _NEEDS_TEXTUAL: Final = EnvironmentLacksError(
 def top(asked: Asked, *, at: At = None, interval: Interval = "1s", var: options.Var = None) -> None:
     """Show them; HELP says all of it."""
     wish = _wish(asked, at, interval, var)
-    is_screen = sys.stdin.isatty() and sys.stdout.isatty()
+    is_screen = has_screen()
     if is_screen and find_spec("textual") is None:
         raise _NEEDS_TEXTUAL
     with _source(asked) as source:
@@ -149,6 +149,11 @@ def _run(source: "Source", wish: "Wish", seconds: float) -> None:
         raise app.fault
     if app.return_code:
         raise typer.Exit(app.return_code)
+
+
+def has_screen() -> bool:
+    """Whether somebody sits at a terminal."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def is_unicode(environment: Mapping[str, str]) -> bool:

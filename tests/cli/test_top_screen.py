@@ -1,6 +1,8 @@
 """estats top on a screen: keys are pressed by Textual's pilot, and what one sees is read."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -294,6 +296,18 @@ def test_a_database_that_disappears_leaves_what_one_saw(tmp_path: Path) -> None:
         assert "there is no database" not in top.text
 
     play(path, script, seconds=_OFTEN)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_in_order(traffic: Path, number: int, code: int) -> None:
+    """The terminal is given back, and whoever sent it reads so in the exit code."""
+
+    async def script(top: Top) -> None:
+        os.kill(os.getpid(), number)
+        await top.pilot.pause()
+        assert top.app.return_code == code
+
+    play(traffic, script)
 
 
 class Scripted(Source):

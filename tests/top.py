@@ -80,7 +80,7 @@ async def running(
             **fields,
         }
     )
-    app = TopApp(source, wish, seconds, is_unicode=True)
+    app = TopApp(source, wish, seconds, source.answer(wish.ask), is_unicode=True)
     async with app.run_test(size=size) as pilot:
         top = Top(app, pilot)
         await top.settle()

@@ -23,7 +23,7 @@ from storage.file import holder
 from storage.question import Order
 
 if TYPE_CHECKING:
-    from cli.top.looker import Source
+    from cli.top.looker import Answer, Source
     from cli.top.wish import Wish
 
 HELP: Final = """Connections on a full screen: live, or at any time of the history.
@@ -67,13 +67,13 @@ def top(asked: Asked, *, at: At = None, interval: Interval = "1s", var: options.
     if is_screen and find_spec("textual") is None:
         raise _NEEDS_TEXTUAL
     with _source(asked) as source:
-        first = source.look(wish.ask)  # what is wrong with a database is told before there is one
+        first = source.answer(wish.ask)  # what is wrong is told before the screen is ours
         if is_screen:
-            _run(source, wish, duration_us(interval) / 1e6)
+            _run(source, wish, first, duration_us(interval) / 1e6)
         else:
             from cli.top.plain import write_list  # noqa: PLC0415  (rich, which nothing else needs)
 
-            write_list(first, wish, is_written=source.is_written())
+            write_list(first, wish)
 
 
 def _wish(asked: Asked, at: str | None, interval: str, var: list[str] | None) -> "Wish":
@@ -139,11 +139,11 @@ def _source(asked: Asked) -> "Generator[Source]":
             collector.tell()  # what it warned of while the screen was ours
 
 
-def _run(source: "Source", wish: "Wish", seconds: float) -> None:
+def _run(source: "Source", wish: "Wish", first: "Answer", seconds: float) -> None:
     """Take the screen until somebody quits. Raises typer.Exit where a signal ended it."""
     from cli.top.screen import TopApp  # noqa: PLC0415  (Textual, as slow to import as it is large)
 
-    app = TopApp(source, wish, seconds, is_unicode=is_unicode(os.environ))
+    app = TopApp(source, wish, seconds, first, is_unicode=is_unicode(os.environ))
     app.run(mouse=False)
     if app.fault is not None:
         raise app.fault

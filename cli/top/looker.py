@@ -18,6 +18,10 @@ class Source:
         """Nothing is opened yet."""
         self.path, self.is_written = path, is_written
 
+    def answer(self, ask: Ask) -> "Answer":
+        """Answer it now. Raises EstatsError."""
+        return Answer(ask=ask, is_written=self.is_written(), view=self.look(ask))
+
     def look(self, ask: Ask, known: View | None = None) -> View:
         """Answer it, with what is known already if nothing is newer. Raises EstatsError."""
         # Opened each time: a transaction that stays open keeps SQLite's log growing.

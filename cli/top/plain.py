@@ -6,7 +6,7 @@ from cli.render import say, table_width, write_table
 from cli.times import now_us
 from cli.top import words
 from cli.top.columns import Placed, fitting
-from cli.top.look import View
+from cli.top.looker import Answer
 from cli.top.row import Row
 from cli.top.wish import Wish
 
@@ -18,9 +18,11 @@ def _cell(row: Row, placed: Placed) -> str:
     return text.rjust(placed.width) if placed.column.is_number else text
 
 
-def write_list(view: View, wish: Wish, *, is_written: bool) -> None:
+def write_list(answer: Answer, wish: Wish) -> None:
     """Write it to stdout, and what else is to be known to stderr."""
-    say(words.heading(view, wish, is_written=is_written, now=now_us()))
+    view = answer.view
+    assert view is not None, "an answer without one was raised"
+    say(words.heading(view, wish, is_written=answer.is_written, now=now_us()))
     if view.taken_us is not None:
         say(words.losses_of(view, wish))
     for note in view.notes:

@@ -73,17 +73,18 @@ class TopApp(App[None]):
         Binding("escape", "forget"),
     ]
 
-    def __init__(self, source: Source, wish: Wish, seconds: float, *, is_unicode: bool) -> None:
-        """Look at ``source`` every so many seconds."""
+    def __init__(
+        self, source: Source, wish: Wish, seconds: float, first: Answer, *, is_unicode: bool
+    ) -> None:
+        """Look at ``source`` every so many seconds; ``first`` is what it said already."""
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
         self.fault: Exception | None = None
         self.is_answered = False
         self._source, self._wish = source, wish
         self._levels = BLOCKS if is_unicode else ASCII
-        self._last: Answer | None = None
+        self._last = first
         self._error: Exception | None = None
-        self._is_written = True
         self._looker = Looker(source, seconds, lambda answer: self.post_message(Answered(answer)))
 
     def compose(self) -> ComposeResult:
@@ -101,7 +102,7 @@ class TopApp(App[None]):
         for number, code in _SIGNALS.items():
             loop.add_signal_handler(number, self.exit, None, code)
         self.set_interval(_TELL_SECONDS, self._tell)
-        self._tell()
+        self.on_answered(Answered(self._last))
         self._ask()
 
     def on_unmount(self) -> None:
@@ -117,7 +118,7 @@ class TopApp(App[None]):
             return
         self._error = answer.error
         if answer.view is not None:
-            self._last, self._is_written = answer, answer.is_written
+            self._last = answer
             self.is_answered = self._wish.answered(answer.ask, answer.view)
             if self._wish.steps:
                 self._ask()
@@ -157,7 +158,7 @@ class TopApp(App[None]):
 
     def action_help(self) -> None:
         """Keys, columns, and what is to be known of the answer."""
-        view = self._last.view if self._last is not None else None
+        view = self._last.view
         facts = [f"This is {self._source.path}."]
         if view is not None and view.taken_us is not None:
             facts += [words.losses_of(view, self._wish), *view.notes]
@@ -202,7 +203,7 @@ class TopApp(App[None]):
 
     @property
     def _view(self) -> View | None:
-        return None if self._last is None else self._last.view
+        return self._last.view
 
     def _close_filter(self) -> None:
         base = self.screen_stack[0]
@@ -227,7 +228,7 @@ class TopApp(App[None]):
     def _tell(self) -> None:
         """The lines above and below, of whatever lies on top of the list."""
         view, now = self._view, now_us()
-        head = words.heading(view, self._wish, is_written=self._is_written, now=now)
+        head = words.heading(view, self._wish, is_written=self._last.is_written, now=now)
         wrong = words.trouble(view, self._error, now)
         if not wrong and not self.is_answered and view is not None:
             wrong = words.READING

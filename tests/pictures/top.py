@@ -1,4 +1,4 @@
-"""Pictures of ``estats top``: the list, wide and narrow, a connection's page, the help."""
+"""Pictures of ``estats top``: the list, wide and narrow, a connection's page, what a filter finds."""
 
 import asyncio
 import re
@@ -17,7 +17,6 @@ _PICTURES: Final[Sequence[tuple[str, tuple[int, int], Sequence[str]]]] = (
     ("top-wide", (150, 16), ("down",)),
     ("top-connection", (80, 24), ("enter",)),
     ("top-filter", (80, 24), ("slash", *"nginx")),
-    ("top-help", (80, 24), ("question_mark",)),
 )
 
 

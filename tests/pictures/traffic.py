@@ -1,4 +1,4 @@
-"""Five minutes of a host's connections, made up and always the same, for pictures to be made of."""
+"""Two minutes of a host's connections, made up and always the same, for pictures to be made of."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from storage.writer import Writer
 from tests.cli.story import ACTIVE, ALL, HOSTILE, PASSIVE, connection, one_run, snapshot
 from tests.samples import Samples
 
-SECONDS: Final = 300
+SECONDS: Final = 120
 _MSS: Final = 1448
 _ZERO: Final = (
     "SegsRetrans",
@@ -91,7 +91,7 @@ _FLOWS: Final = (
         remote=("198.51.100.150", 60122),
         owner=(871, b"nginx"),
         flags=PASSIVE,
-        opened=180,
+        opened=70,
         out=lambda s: 3e5 * (s % 12 < 4),
         into=lambda s: 900.0 * (s % 12 < 4),
         rtt=lambda _: 31_000,
@@ -101,7 +101,7 @@ _FLOWS: Final = (
         remote=("2001:db8:99:4e::5a2b:17", 49811),
         owner=(871, b"nginx"),
         flags=PASSIVE,
-        opened=60,
+        opened=30,
         out=lambda s: 52_000.0 * (s % 5 == 0),
         into=lambda s: 1_200.0 * (s % 5 == 0),
         rtt=lambda _: 9_400,
@@ -160,7 +160,7 @@ def write_traffic(path: Path, seconds: int = SECONDS) -> None:
             for i, f in enumerate(_FLOWS, start=1)
             if f.opened + 1 == second
         ]
-        lost = 2 if second == seconds - 100 else 0
+        lost = 2 if second == seconds - 60 else 0
         writer.write(snapshot(second, told.of(found), born or [np.zeros(0, CONNECTION)], lost=lost))
     writer.close("stopped")
 

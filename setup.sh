@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 
 purpose=${1:-}
 case $purpose in
-run) extras='' larger='test kernels' ;;
+run) extras='[top]' larger='test kernels' ;;
 test) extras='[test]' larger=kernels ;;
 kernels) extras='[test,kernels]' larger='' ;;
 *)

@@ -17,8 +17,15 @@ from cli.top.row import Row
 from cli.top.wish import Wish
 
 _PLAIN = Style()
-_NOTABLE = Style(bold=True, color="magenta")
 _CURSOR = Style(reverse=True)
+#: By whether the cursor is there, and whether a cell stands out. No colour tells what is not also
+#: bold or a word.
+_STYLES = {
+    (False, False): _PLAIN,
+    (False, True): Style(bold=True, color="magenta"),
+    (True, False): _CURSOR,
+    (True, True): Style(reverse=True, bold=True),
+}
 _HEADER = Style(bold=True, reverse=True)
 _SORTED = Style(bold=True, underline=True)
 
@@ -86,8 +93,8 @@ class Table(ScrollView, can_focus=True):
         row, is_cursor = self._rows[place], place == self._cursor
         segments: list[Segment] = []
         for each in self._placed:
-            style = _NOTABLE if each.column.is_notable(row) else _PLAIN
-            style = _CURSOR + style if is_cursor else style
+            is_notable = each.column.is_notable(row)
+            style = _STYLES[is_cursor, is_notable]
             text = _filled(each.column.cell(row, each.width), each)
             segments += [Segment(text, style), Segment(" " * GAP, _CURSOR if is_cursor else _PLAIN)]
         return _strip(segments, self.size.width, _CURSOR if is_cursor else _PLAIN)

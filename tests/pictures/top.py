@@ -1,4 +1,4 @@
-"""Pictures of ``estats top``: the list, wide and narrow, a connection's page, what a filter finds."""
+"""Pictures of ``estats top``: the list, wide and narrow, a connection's page, and a filter."""
 
 import asyncio
 import re

@@ -68,7 +68,7 @@ _UPLOAD: Final = Flow(
     owner=(4120, b"iperf3"),
     out=lambda s: _sawtooth(s) * _MSS / 0.042,
     into=lambda _: 0.0,
-    lost=lambda s: 24 if s % 30 == 29 else 0,
+    lost=lambda s: 900 if s % 30 == 29 else 0,
     cwnd=_sawtooth,
     rtt=lambda s: 40_000 + 70 * (s % 30),
     limit=lambda _: 1,

@@ -57,11 +57,14 @@ class Table(ScrollView, can_focus=True):
         self._wish = wish
         self._rows: Sequence[Row] = ()
         self._cursor = 0
+        self._fitted = (0, False)
         self._placed: list[Placed] = []
 
     @property
     def placed(self) -> Sequence[Placed]:
         """The columns that there is room for."""
+        if self._fitted != (wanted := (self.size.width, self._wish.totals)):
+            self._fitted, self._placed = wanted, fitting(self._wish.columns, wanted[0])
         return self._placed
 
     def show(self, rows: Sequence[Row]) -> None:
@@ -74,8 +77,7 @@ class Table(ScrollView, can_focus=True):
         self.lay_out()
 
     def lay_out(self) -> None:
-        """Fit the columns to the width, and draw."""
-        self._placed = fitting(self._wish.columns, self.size.width)
+        """Fit them to the size, and draw."""
         self.virtual_size = Size(self.size.width, len(self._rows) + 1)
         self._move_to(self._cursor)
 
@@ -92,7 +94,7 @@ class Table(ScrollView, can_focus=True):
             return Strip.blank(self.size.width)
         row, is_cursor = self._rows[place], place == self._cursor
         segments: list[Segment] = []
-        for each in self._placed:
+        for each in self.placed:
             is_notable = each.column.is_notable(row)
             style = _STYLES[is_cursor, is_notable]
             text = _filled(each.column.cell(row, each.width), each)
@@ -130,7 +132,7 @@ class Table(ScrollView, can_focus=True):
     def _header(self) -> Strip:
         by = self._wish.order.by
         segments: list[Segment] = []
-        for each in self._placed:
+        for each in self.placed:
             order = each.column.order
             style = _HEADER + _SORTED if order is not None and order.by == by else _HEADER
             segments += [Segment(_filled(each.column.title, each), style)]

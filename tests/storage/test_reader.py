@@ -125,9 +125,10 @@ def test_history_and_latest_are_what_a_plain_reading_of_the_rows_gives(
 def _by_growth(sample: Sample) -> tuple[bool, int, int]:
     """What grew most comes first, what is unknown last, and among equals the oldest first."""
     now, base = sample.values[0], sample.base[0] if sample.base else None
-    is_known = isinstance(now, int) and isinstance(base, int)
-    growth = (now - base) % 2**32 if is_known else 0
-    return not is_known, -growth, sample.connection["ConnectIndex"]
+    index = sample.connection["ConnectIndex"]
+    if isinstance(now, int) and isinstance(base, int):
+        return False, -((now - base) % 2**32), index
+    return True, 0, index
 
 
 def _check_bases(history: list[Sample], latest: Sample, earlier: list[tuple[Any, ...]]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from bpf.variable import Variable
 from cli.names import STATES
 from cli.notice import losses, thinned_to, unknown
+from cli.times import short
 from cli.top.page import LENGTH_US, Page, page_of
 from cli.top.row import NEEDED, Row, ended, row_of
 from storage.question import Filter, Order, Period, Question, RunPart
@@ -68,6 +69,7 @@ def look(reader: "Reader", ask: Ask) -> View:
     taken_us = reader.moment(at_us)
     if taken_us is None:
         return View(is_edge=is_edge)
+    short(taken_us)  # a time beyond all calendars is found out here, not when it is drawn
     period = window(reader, taken_us, at_us, ask.window_us)
     wanted = replace(ask.wanted, texts=tuple(ask.text.split()), state_words=_STATE_WORDS)
     question = Question(period, wanted, ask.order, ask.limit)

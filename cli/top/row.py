@@ -59,8 +59,21 @@ class Row:
         return None if grown is None or self.seconds <= 0 else grown / self.seconds
 
 
+_NUMBERS: Final = ("ConnectIndex", "opened_us", "LocalPort", "RemPort")
+_TEXTS: Final = ("LocalAddress", "RemAddress")
+
+
 def row_of(sample: Sample, variables: Sequence[Variable], ended: str | None) -> Row:
-    """What a sample with a base says."""
+    """What a sample with a base says.
+
+    Raises TypeError for what estats does not write: drawing it would be too late to find out.
+    """
+    for names, kind in ((_NUMBERS, int), (_TEXTS, str)):
+        for name in names:
+            if not isinstance(sample.connection[name], kind):
+                raise TypeError(f"{name} is {sample.connection[name]!r}")
+    if not isinstance(sample.connection["comm"], str | None):
+        raise TypeError(f"comm is {sample.connection['comm']!r}")
     base = sample.base or (None,) * len(variables)
     grown: dict[str, int] = {}
     for v, value, start in zip(variables, sample.values, base, strict=True):

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +279,30 @@ def test_notes_are_counted_and_told(tmp_path: Path) -> None:
         assert "no value for IpTtl: no hook for incoming headers" in top.text
 
     play(path, script, chosen=(BY_NAME["ipttl"],), size=(110, 24))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE connection SET opened_us = 'long ago'",
+        "UPDATE connection SET comm = x'ff'",
+        "UPDATE connection SET LocalPort = 'http'",
+        "UPDATE snapshot SET taken_us = 1 << 62",
+    ],
+)
+def test_what_estats_does_not_write_is_told(tmp_path: Path, change: str) -> None:
+    """Whatever another program did to it, one sees a line about that, and what was before."""
+    path = tmp_path / "flows.db"
+    write_story(path)
+
+    async def script(top: Top) -> None:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(change)
+        await top.press("r")
+        assert "that estats does not write" in top.lines[-2]
+        assert "10.0.0.2:5001" in top.text
+
+    play(path, script, size=(200, 24))
 
 
 def test_a_database_that_disappears_leaves_what_one_saw(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two minutes of a host's connections, made up and always the same, for pictures to be made of."""
+"""A minute of a host's connections, made up and always the same, for pictures to be made of."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from storage.writer import Writer
 from tests.cli.story import ACTIVE, ALL, HOSTILE, PASSIVE, connection, one_run, snapshot
 from tests.samples import Samples
 
-SECONDS: Final = 120
+SECONDS: Final = 60
 _MSS: Final = 1448
 _ZERO: Final = (
     "SegsRetrans",
@@ -58,8 +58,8 @@ class Flow:
 
 
 def _sawtooth(second: int) -> int:
-    """A window that is halved every half minute."""
-    return 90 + 4 * (second % 30)
+    """A window that is halved every quarter of a minute."""
+    return 100 + 7 * (second % 15)
 
 
 _UPLOAD: Final = Flow(
@@ -68,9 +68,9 @@ _UPLOAD: Final = Flow(
     owner=(4120, b"iperf3"),
     out=lambda s: _sawtooth(s) * _MSS / 0.042,
     into=lambda _: 0.0,
-    lost=lambda s: 900 if s % 30 == 29 else 0,
+    lost=lambda s: 450 if s % 15 == 14 else 0,
     cwnd=_sawtooth,
-    rtt=lambda s: 40_000 + 70 * (s % 30),
+    rtt=lambda s: 40_000 + 140 * (s % 15),
     limit=lambda _: 1,
 )
 _FLOWS: Final = (
@@ -91,7 +91,7 @@ _FLOWS: Final = (
         remote=("198.51.100.150", 60122),
         owner=(871, b"nginx"),
         flags=PASSIVE,
-        opened=70,
+        opened=40,
         out=lambda s: 3e5 * (s % 12 < 4),
         into=lambda s: 900.0 * (s % 12 < 4),
         rtt=lambda _: 31_000,
@@ -101,7 +101,7 @@ _FLOWS: Final = (
         remote=("2001:db8:99:4e::5a2b:17", 49811),
         owner=(871, b"nginx"),
         flags=PASSIVE,
-        opened=30,
+        opened=20,
         out=lambda s: 52_000.0 * (s % 5 == 0),
         into=lambda s: 1_200.0 * (s % 5 == 0),
         rtt=lambda _: 9_400,
@@ -160,7 +160,7 @@ def write_traffic(path: Path, seconds: int = SECONDS) -> None:
             for i, f in enumerate(_FLOWS, start=1)
             if f.opened + 1 == second
         ]
-        lost = 2 if second == seconds - 60 else 0
+        lost = 2 if second == seconds - 30 else 0
         writer.write(snapshot(second, told.of(found), born or [np.zeros(0, CONNECTION)], lost=lost))
     writer.close("stopped")
 
@@ -198,7 +198,7 @@ def _values(flow: Flow, second: int, totals: dict[str, float]) -> dict[str, int]
         "State": 5,
         "LimState": flow.limit(second),
         "SmoothedRTTUs": flow.rtt(second),
-        "MinRTTUs": min(flow.rtt(0), flow.rtt(29)),
+        "MinRTTUs": min(flow.rtt(0), flow.rtt(14)),
         "CurRTOUs": 200_000 + flow.rtt(second),
         "CurCwndSegs": flow.cwnd(second),
         "CurMSS": _MSS,

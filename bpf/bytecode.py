@@ -76,6 +76,27 @@ def linked(program: Program, descriptors: Mapping[str, int]) -> bytes:
     return bytes(code)
 
 
+def check(made: Bytecode, functions: Iterable[str]) -> None:
+    """Raises ValueError where it cannot be what a compiler was asked for.
+
+    Only its own maps are referred to: any other descriptor would be one of whoever loads it. What
+    the programs do, the kernel's verifier sees to.
+    """
+    if set(made.programs) != set(functions):
+        raise ValueError("other programs than were asked for")
+    for function, program in made.programs.items():
+        if len(program.code) % INSTRUCTION.size:
+            raise ValueError(f"half an instruction in {function}")
+        known = {index for index, name in program.references if name in made.maps}
+        for index, (operation, registers, _, _) in enumerate(INSTRUCTION.iter_unpack(program.code)):
+            kind = registers >> 4 if operation == _LOAD_IMMEDIATE_64 else 0
+            if kind and (kind != _SOURCE_IS_MAP or index not in known):
+                raise ValueError(f"instruction {index} of {function} refers to what is no map")
+            known.discard(index if kind else -1)
+        if known:
+            raise ValueError(f"{function} has no such reference to a map: {sorted(known)[:3]}")
+
+
 def joined(parts: Iterable[Bytecode]) -> Bytecode:
     """One of the parts that were compiled apart, of the same source: they name the same maps."""
     maps: dict[str, MapSpec] = {}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bpf import landlock
 from bpf.btf import VMLINUX, Btf
 from bpf.errors import EnvironmentLacksError
 from bpf.filters import Filters
@@ -40,6 +41,7 @@ def examine() -> Iterator[Finding]:
         return
     yield Finding("BTF", True, f"{VMLINUX} can be read")
     yield _cgroup()
+    yield _landlock()
     yield from _hooks(btf)
     yield _start()
 
@@ -63,6 +65,18 @@ def _cgroup() -> Finding:
         return Finding("cgroup v2", True, f"mounted at {cgroup_root()}")
     except EnvironmentLacksError as e:
         return Finding("cgroup v2", False, e.message, e.advice)
+
+
+def _landlock() -> Finding:
+    """Not needed to start: without it a writer that is root may change what root may change."""
+    version = landlock.version()
+    return Finding(
+        "Landlock",
+        version > 0,
+        f"version {version}" if version else "this kernel has none, or has it turned off",
+        "kernels from 5.13 on have it (lsm=landlock,…); without it collect with --user, or into a"
+        " folder that is not root's",
+    )
 
 
 def _hooks(btf: Btf) -> Iterator[Finding]:

@@ -38,4 +38,4 @@ def excuse(error: BaseException, doing: str) -> bytes:
 def check(answer: Mapping[str, Any]) -> None:
     """Raises EnvironmentLacksError if a child's answer is an excuse."""
     if "message" in answer:
-        raise EnvironmentLacksError(answer["message"], answer["advice"])
+        raise EnvironmentLacksError(str(answer["message"]), str(answer["advice"]))

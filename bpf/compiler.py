@@ -1,7 +1,8 @@
 """Source to bytecode: the only file that imports bcc.
 
 Compiling is done in children, because LLVM stays in memory once it is loaded, and in two of them
-where there are two CPUs: it is the longest part of a start. What they send back is plain.
+where there are two CPUs: it is the longest part of a start. What they send back is plain. They are
+as little as workers are, but for the right to make maps, which bcc makes of the source.
 """
 
 import contextlib
@@ -14,16 +15,16 @@ import os
 import re
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from bpf import btf as types_of_kernel
-from bpf import bytecode, children, kernel_tree, syscall
+from bpf import bytecode, children, credentials, kernel_tree, landlock, maps, scratch, syscall
 from bpf.btf import VMLINUX, Btf
 from bpf.bytecode import Bytecode, MapSpec
+from bpf.credentials import Capability
 from bpf.errors import EnvironmentLacksError
 
 #: Whoever opens, closes and sweeps is compiled apart from whoever looks at segments. Each part
@@ -36,6 +37,8 @@ _FLAGS: Final = (
     # bcc runs LLVM's passes itself, after clang: once is enough, and a quarter of the time.
     *("-Xclang", "-disable-llvm-passes"),
 )
+#: Of the answer of a child; the programs of all tables take 200 kB.
+_ANSWER_BYTES_MAX: Final = 16 << 20
 
 
 def key(text: str, defines: Mapping[str, int], functions: Sequence[str]) -> str:
@@ -83,13 +86,12 @@ def compile_programs(
 ) -> Bytecode:
     """The programs of these C functions. Raises EnvironmentLacksError where that cannot be done."""
     running: list[_Child] = []
-    # The folder is made here, for a child may be killed and leave it.
-    with tempfile.TemporaryDirectory(prefix="estats-") as folder:
+    with scratch.folder() as folder:
         try:
             for number, part in enumerate(parts(functions, len(os.sched_getaffinity(0)))):
                 making = {**defines, **{f"ESTATS_MAKE_{function}": 1 for function in part}}
-                tree = Path(folder, str(number))
-                running.append(_Child(partial(_compile, tree, btf, text, making, part)))
+                tree = folder / str(number)
+                running.append(_Child(part, partial(_compile, tree, btf, text, making, part)))
             return bytecode.joined([child.answer() for child in running])
         finally:
             for child in running:
@@ -99,7 +101,8 @@ def compile_programs(
 class _Child:
     """A process that compiles one part, and sends what it made through a pipe."""
 
-    def __init__(self, work: Callable[[], Bytecode]) -> None:
+    def __init__(self, functions: Sequence[str], work: Callable[[], Bytecode]) -> None:
+        self._functions = functions
         self._pipe, theirs = os.pipe()
         parent = os.getpid()
         self._pid = os.fork()
@@ -111,13 +114,20 @@ class _Child:
     def answer(self) -> Bytecode:
         """Wait for it. Raises EnvironmentLacksError with its words if it failed."""
         with open(self._pipe, "rb", closefd=False) as pipe:
-            said = pipe.read()
+            said = pipe.read(_ANSWER_BYTES_MAX)
+        if len(said) == _ANSWER_BYTES_MAX:
+            raise _no_answer("it is too long")
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
         if status:
             raise EnvironmentLacksError("the compiler of the kernel programs was killed")
-        children.check(json.loads(said))
-        return bytecode.from_json(said)
+        try:
+            children.check(json.loads(said))
+            made = bytecode.from_json(said)
+            bytecode.check(made, self._functions)
+        except (ValueError, LookupError, TypeError, AttributeError) as e:
+            raise _no_answer(str(e)) from e
+        return made
 
     def end(self) -> None:
         """Nobody waits for its answer any more: neither the process nor the pipe stays."""
@@ -125,6 +135,14 @@ class _Child:
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
+
+
+def _no_answer(reason: str) -> EnvironmentLacksError:
+    """It has not the rights of who asked, and so is not believed."""
+    return EnvironmentLacksError(
+        f"the compiler of the kernel programs did not answer with programs: {reason}",
+        "please report this line together with `uname -r`; --source diag works meanwhile",
+    )
 
 
 def _work(pipe: int, work: Callable[[], Bytecode]) -> NoReturn:
@@ -156,20 +174,36 @@ def _compile(
             " virtual environment made from the distribution's python3 with"
             " --system-site-packages",
         ) from e
+    os.umask(0o022)  # it is read by somebody else
+    tree.mkdir()
     kernel_tree.write(tree, btf)
     os.environ["BCC_KERNEL_SOURCE"] = str(tree)
+    _give_up()
     flags = [*(f"-D{name}={value}" for name, value in defines.items()), *_FLAGS]
-    with _stderr_kept(tree / "clang.txt") as diagnostics:
+    with _stderr_kept() as diagnostics:
         try:
             made = BPF(text=text.encode(), cflags=flags)
         except Exception as e:
-            raise _compile_error(diagnostics, e) from e
+            raise _compile_error(diagnostics(), e) from e
     names = {lib.bpf_table_fd(made.module, name): name.decode() for name in _tables(lib, made)}
     codes = {function: made.dump_func(function.encode()) for function in functions}
     return Bytecode(
         _specs(names, text),
         {function: bytecode.lifted(code, names) for function, code in codes.items()},
     )
+
+
+def _give_up() -> None:
+    """With bcc imported and its folder filled, before it reads anything. Raises OSError.
+
+    From here on this process changes no file, where the kernel has Landlock.
+    """
+    maps.unlock_memory()
+    who = credentials.anonymous() if credentials.may_change_user() else None
+    # To make maps: a service without CAP_BPF has the larger one in its place.
+    may_make = credentials.held(frozenset((Capability.BPF,)))
+    credentials.give_up(who, may_make or frozenset((Capability.SYS_ADMIN,)))
+    landlock.restrict(None)
 
 
 def _tables(lib: ct.CDLL, made: Any) -> list[bytes]:
@@ -197,20 +231,20 @@ def _specs(names: Mapping[int, str], text: str) -> dict[str, MapSpec]:
 
 
 @contextlib.contextmanager
-def _stderr_kept(path: Path) -> Generator[Path]:
+def _stderr_kept() -> Generator[Callable[[], str]]:
     """Clang writes its complaints to descriptor 2: keep them for the error's sentence."""
     saved = os.dup(2)
-    with path.open("wb") as file:
+    with open(os.memfd_create("clang"), "rb") as file:
         os.dup2(file.fileno(), 2)
-    try:
-        yield path
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+        try:
+            yield lambda: os.pread(file.fileno(), 1 << 20, 0).decode(errors="replace")
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
-def _compile_error(diagnostics: Path, error: Exception) -> EnvironmentLacksError:
-    lines = diagnostics.read_text(errors="replace").splitlines()
+def _compile_error(diagnostics: str, error: Exception) -> EnvironmentLacksError:
+    lines = diagnostics.splitlines()
     if "not permitted" in " ".join(lines).lower():
         return syscall.refusal("", PermissionError(errno.EPERM, os.strerror(errno.EPERM)))
     telling = [line for line in lines if "error" in line.lower()] or lines[-3:] or [str(error)]

@@ -2,10 +2,10 @@
 
 EstatsError                 message, advice, exit_code
 ├── UsageError              2   a value on the command line makes no sense
-├── EnvironmentLacksError   3   this host cannot do it (root, BTF, bcc, cgroup v2, bpf refused)
+├── EnvironmentLacksError   3   this host cannot do it (root, BTF, bcc, cgroup v2, descriptors)
 ├── StorageError            4   the database cannot be opened, is another's, is full, is locked
-├── RecordingError          5   a recording or a ring holds what it must not
-└── CollectorError          6   a process of the collector died
+├── RecordingError          5   a recording or a ring holds what it must not, or is not written
+└── CollectorError          6   a process of the collector died, and none can take its place
 """
 
 import errno

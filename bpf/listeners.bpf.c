@@ -57,18 +57,14 @@ struct estats_listener_name {
 	u64 start_ns;
 };
 
-/* What entries of the maps start as: too large for the stack. */
-struct estats_listener_blank {
-	struct estats_listened listened;
-	struct estats_listener_row row;
-};
-
 BPF_F_TABLE("hash", u64, struct estats_listened, listened, ESTATS_LISTENERS_MAX,
 	    ESTATS_MAP_NO_PREALLOC);
 BPF_F_TABLE("hash", struct estats_listener_name, struct estats_listener_row, closed_listeners,
 	    ESTATS_LISTENERS_MAX, ESTATS_MAP_NO_PREALLOC);
 BPF_F_TABLE("lru_hash", struct estats_request, u8, requests, ESTATS_REQUESTS_MAX, 0);
-BPF_ARRAY(listener_blank, struct estats_listener_blank, 1);
+BPF_ARRAY(listener_blank, struct estats_listened, 1);
+/* Where a last row is made: the stack of who closes is full. */
+BPF_PERCPU_ARRAY(listener_last, struct estats_listener_row, 1);
 BPF_ARRAY(newest_sweep, u64, 1);
 
 static __always_inline void estats_listener_untracked(void)
@@ -83,8 +79,7 @@ static __always_inline void estats_listener_untracked(void)
 static __always_inline void estats_listen(struct sock *sk, u32 flags)
 {
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
-	struct estats_listener_blank *blank;
-	struct estats_listened *l;
+	struct estats_listened *l, *blank;
 	struct estats_mark *mark;
 	u32 zero = 0;
 	u64 cookie;
@@ -98,7 +93,7 @@ static __always_inline void estats_listen(struct sock *sk, u32 flags)
 	if (mark->listener)	/* both the event and the look at what was there before */
 		return;
 	cookie = bpf_get_socket_cookie(sk);
-	listened.update(&cookie, &blank->listened);
+	listened.update(&cookie, blank);
 	l = listened.lookup(&cookie);
 	if (!l) {
 		estats_listener_untracked();
@@ -195,38 +190,32 @@ static __always_inline bool estats_wants_listener(struct estats_identity *who,
 	return l->flags & ESTATS_FLAG_OWNER && estats_wants_owner(l->pid, l->comm);
 }
 
-/* The last row, for user space to fetch and remove. */
+/* The last row, for user space to fetch and remove. No room for it is a loss. */
 static __always_inline void estats_unlisten(struct sock *sk, struct tcp_sock *tp)
 {
 	struct estats_mark *mark = listening.sk_storage_get(sk, 0, 0);
-	u64 cookie = bpf_get_socket_cookie(sk);
-	struct estats_listener_blank *blank;
+	struct estats_counters *c = estats_count(0);
 	struct estats_listener_name name = {};
 	struct estats_listener_row *r;
 	struct estats_listened *l;
 	u32 zero = 0;
 
-	if (!mark || mark->listener != cookie)
+	name.cookie = bpf_get_socket_cookie(sk);
+	if (!mark || mark->listener != name.cookie)
 		return;
 	listening.sk_storage_delete(sk);
-	l = listened.lookup(&cookie);
-	blank = listener_blank.lookup(&zero);
-	if (!l || !blank)
+	l = listened.lookup(&name.cookie);
+	r = listener_last.lookup(&zero);
+	if (!l || !r || !c)
 		return;
-	name.cookie = cookie;
 	name.start_ns = l->start_ns;
-	closed_listeners.update(&name, &blank->row);
-	r = closed_listeners.lookup(&name);
-	if (r) {
-		u64 now = bpf_ktime_get_ns();
-
-		estats_fill_endpoint(r, tp, l, cookie);
-		estats_fill_listener(&r->listener, tp, l, now);
-		r->head.closed_ns = now;	/* last: the row is whole */
-		if (!estats_wants_listener(&r->identity, l))
-			closed_listeners.delete(&name);
-	}
-	listened.delete(&cookie);
+	__builtin_memset(r, 0, sizeof(*r));	/* its padding, too */
+	r->head.closed_ns = bpf_ktime_get_ns();
+	estats_fill_endpoint(r, tp, l, name.cookie);
+	estats_fill_listener(&r->listener, tp, l, r->head.closed_ns);
+	if (estats_wants_listener(&r->identity, l) && closed_listeners.update(&name, r))
+		__sync_fetch_and_add(&c->lost_finals, 1);
+	listened.delete(&name.cookie);
 }
 
 /* A socket ends that was not seen to cease to listen. Its queue is empty by now, so its

@@ -34,10 +34,7 @@ def make_maps(specs: Mapping[str, MapSpec]) -> dict[str, int]:
 
     Names in the kernel are cut after 15 octets.
     """
-    # Before Linux 5.11 maps count as locked memory, of which a process may have next to none.
-    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
+    unlock_memory()
     made: dict[str, int] = {}
     for name, spec in sorted(specs.items(), key=lambda item: item[1].inner is not None):
         try:
@@ -45,6 +42,13 @@ def make_maps(specs: Mapping[str, MapSpec]) -> dict[str, int]:
         except OSError as e:
             raise _refusal(name, e) from e
     return made
+
+
+def unlock_memory() -> None:
+    """Before Linux 5.11 maps count as locked memory, of which a process may have next to none."""
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
 
 
 def _make(name: str, spec: MapSpec, made: Mapping[str, int]) -> int:

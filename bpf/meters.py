@@ -19,8 +19,8 @@ METERS: Final[Mapping[str, str]] = {
     "batches": "Batches of ops applied.",
     "ops": "Operands in those batches: one for each known variable.",
     "lost": "Batches the kernel could not send, for its ring was full.",
-    "lost_finals": "Ends that were not seen: the final batch was lost for good, or no hook ran."
-    " A census closes the row, if there ever was one.",
+    "lost_finals": "Ends that were not seen: the final batch, or a listener's last row, was lost"
+    " for good, or no hook ran. A census closes the row, if there ever was one.",
     "untracked": "New connections beyond --max-connections, and listeners or connections for which"
     " the kernel had no memory: no row, or only from a later segment on (origin backfill).",
     "late": "Batches of a connection that arrived after its final one.",

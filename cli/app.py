@@ -35,10 +35,10 @@ Exit codes:
   0    done, also if nothing matched
   1    nobody reads the output any more
   2    the command line makes no sense
-  3    this host cannot do it (root, BTF, bcc, cgroup v2)
-  4    the database cannot be used
-  5    a recording is damaged
-  6    a process of the collector died
+  3    this host cannot do it (root, BTF, bcc, cgroup v2; descriptors, memory)
+  4    the database cannot be used (foreign, locked, full, gone)
+  5    a recording is damaged, or cannot be written
+  6    a process of the collector died, and none can take its place
   7    no collector is well (estats status)
   130  interrupted
 """
@@ -80,7 +80,7 @@ _add(ASK, read.read, "All variables of a connection.", read.HELP, read.EXAMPLES)
 _add(ASK, watch.watch, "Values as they change.", watch.HELP, watch.EXAMPLES)
 _add(ASK, top.top, "A full screen, live or in the past.", top.HELP, top.EXAMPLES)
 _add(ASK, deltas.deltas, "What changed in a time.", deltas.HELP, deltas.EXAMPLES)
-_add(ASK, why.why, "What limited connections.", why.HELP, why.EXAMPLES)
+_add(ASK, why.why, "Why is it slow? What limited connections.", why.HELP, why.EXAMPLES)
 _add(ASK, sql.sql, "What a SELECT finds.", sql.HELP, sql.EXAMPLES)
 _add(KEEP, record.record, "Keep a moment in a file.", record.HELP, record.EXAMPLES)
 _add(KEEP, record.replay, "What a recording says.", record.REPLAY_HELP, record.REPLAY_EXAMPLES)
@@ -106,7 +106,8 @@ Version = Annotated[
 def estats(*, version: Version = False) -> None:
     """RFC 4898 statistics of every TCP connection of this host, as history in SQL.
 
-    `estats collect` writes a database, `estats query` asks it, also while it is being written.
+    `estats why --live` looks for ten seconds and tells what held each connection back. `estats
+    collect` writes a database, and the other commands ask it, also while it is being written.
     Each command has examples: estats query --help.
     """
 

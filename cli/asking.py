@@ -21,6 +21,7 @@ class Asked:
     """What the options that all questions share said.
 
     ``live`` and ``replay`` are those of commands that can make their own database: see cli.live.
+    ``called`` is what a person is told of such a database, whose path says nothing to them.
     """
 
     db: Path | None
@@ -31,6 +32,7 @@ class Asked:
     limit: int | None
     live: bool = False
     replay: Path | None = None
+    called: str | None = None
 
 
 @contextmanager
@@ -64,12 +66,13 @@ def asking(
     """A reader, and the question to put to it. Raises UsageError and StorageError."""
     limits = period_limits(asked.since, asked.until)
     path = database(asked.db)
+    name = asked.called or str(path)
     with reading(path) as reader:
         period = reader.period(*limits)
         if parts := reader.parts(period):
-            say_source(path, parts)
+            say_source(name, parts)
         else:
-            say_nothing(path, reader.parts(reader.period()))
+            say_nothing(name, reader.parts(reader.period()))
         say_thinned(reader.thinned(period))
         say_unknown(variables, parts)
         yield reader, Question(period, asked.wanted, asked.order, asked.limit)

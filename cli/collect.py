@@ -38,6 +38,11 @@ _SHARDS_DEFAULT_MAX: Final = 8
 _SHARE: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+) ?(?P<percent>%)?", re.ASCII)
 _BARE_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 
+_AT_LARGE: Final = (
+    "the writer stays root, and without Landlock in this kernel nothing keeps it to the folder of"
+    " the database. Cure: --user, or a folder that is not root's"
+)
+
 HELP: Final = """Collect the statistics of all TCP connections into a database, until told to stop.
 
 Ctrl-C or SIGTERM ends it in order: what the kernel still holds is fetched, written, and the kernel
@@ -228,6 +233,8 @@ def collect(  # noqa: PLR0913  (one for each option)
         )
         source = _source(source, replay)
         may = rights(path, user, _group_id(group))
+        if may.leaves_root_at_large():
+            status.say(Event(_AT_LARGE, Level.WARNING))
         prepare = _storage(path, may, kept)
         if kept and not _can_shrink(path, may):
             advice = "`estats db compact` lets it"

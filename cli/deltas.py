@@ -1,26 +1,18 @@
 """estats deltas: what became of connections between two moments."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
-
-from bpf.errors import UsageError
 from bpf.variable import Kind, Variable
 from cli import options
 from cli.answers import as_object, look_of, not_whose, worded
-from cli.asking import Asked, asking, reading
+from cli.asking import Asked, asking
 from cli.blocks import Block, title, unit, write_samples
+from cli.coming import coming
 from cli.growth import Growth
-from cli.live import at_hand, where
 from cli.names import all_or
 from cli.picking import picking
 from cli.render import Cell, Format
-from cli.times import duration_us
-from storage.file import holder
 from storage.question import Sample
 
 HELP: Final = """What became of connections between two moments: counters tell how they grew.
@@ -40,55 +32,23 @@ Examples:
   estats deltas --comm iperf --live --for 10s
 """
 
-For = Annotated[
-    str | None,
-    typer.Option("--for", metavar="TIME", help="From now on, for so long.", show_default=False),
-]
 _HEADER: Final = ("Variable", "Change", "Value", "Unit")
 _LIVE_DEFAULT: Final = "1s"
-_POLL_SECONDS: Final = 0.05
 
 
 @picking
 def deltas(
     asked: Asked,
     *,
-    length: For = None,
+    length: options.For = None,
     var: options.Var = None,
     tables: options.Tables = None,
     form: options.As = Format.TABLE,
 ) -> None:
     """Print them; HELP says all of it."""
     variables = all_or(var or (), tables or ())
-    length_us = None if length is None else duration_us(length)
-    if length is not None and (asked.since or asked.until or asked.replay):
-        raise UsageError("--for is from now on", "Leave --since, --until and --replay out.")
-    place = where(asked)
-    with at_hand(place, length or _LIVE_DEFAULT) as path:
-        asked = replace(asked, db=path)
-        if length_us is not None and place is path:
-            asked = replace(asked, since=_after(path, length_us))
-        _print(asked, variables, form, all_of_them=not var)
-
-
-def _after(path: Path, length_us: int) -> str:
-    """Wait until a running collector has got so much further; returns from when on to look."""
-    begun_us = _newest_us(path)
-    while _newest_us(path) < begun_us + length_us:
-        if holder(path) is None:
-            raise UsageError(
-                f"no collector writes to {path}, so nothing comes",
-                "Ask for what it has with --since and --until, or start a collector with --live.",
-            )
-        time.sleep(_POLL_SECONDS)
-    seconds, rest = divmod(begun_us + 1, 1_000_000)
-    return f"{seconds}.{rest:06}"
-
-
-def _newest_us(path: Path) -> int:
-    """When the newest snapshot was taken; 0 if there is none yet."""
-    with reading(path) as reader:
-        return reader.period().newest_us
+    with coming(asked, length, _LIVE_DEFAULT) as there:
+        _print(there, variables, form, all_of_them=not var)
 
 
 def _print(asked: Asked, variables: Sequence[Variable], form: Format, *, all_of_them: bool) -> None:

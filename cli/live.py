@@ -129,6 +129,8 @@ def at_hand(place: Place, lasting: str = _LOOK) -> Generator[Path]:
     if isinstance(place, Path):
         yield place
     else:
+        if place[0] != "--replay" and lasting != _LOOK:
+            say(f"collecting for {lasting}")
         with collecting(
             *place, *(() if place[0] == "--replay" else ("--duration", lasting))
         ) as collector:
@@ -144,11 +146,16 @@ def answering(
 
     Raises EstatsError.
     """
-    with (
-        at_hand(where(asked, may_start=may_start)) as path,
-        asking(replace(asked, db=path), variables) as found,
-    ):
+    place = where(asked, may_start=may_start)
+    with at_hand(place) as path, asking(found_at(asked, place, path), variables) as found:
         yield found
+
+
+def found_at(asked: Asked, place: Place, path: Path) -> Asked:
+    """The same, asked of a database that is at hand at ``path``; who made it has a name for it."""
+    if place is path:
+        return replace(asked, db=path)
+    return replace(asked, db=path, called="live" if asked.replay is None else str(asked.replay))
 
 
 def where(asked: Asked, *, may_start: bool = True) -> Place:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bpf.variable import HISTORIES, Status, Variable
@@ -17,20 +16,20 @@ _NAMES_SHOWN = 6
 _SILENT_INTERVALS = 10
 
 
-def say_source(path: Path, parts: Sequence[RunPart]) -> None:
+def say_source(name: str, parts: Sequence[RunPart]) -> None:
     """Say which file was read, over which period, and how much was lost in it."""
     snapshots = counted(sum(part.snapshots for part in parts), "snapshot")
     runs = counted(len(parts), "run")
-    say(f"{path}: {_period(parts)}, {snapshots} of {runs}, {losses(parts)}")
+    say(f"{name}: {_period(parts)}, {snapshots} of {runs}, {losses(parts)}")
     for part in parts:
         if sentence := _end_of(part, is_newest=part is parts[-1]):
             say(sentence)
 
 
-def say_nothing(path: Path, all_parts: Sequence[RunPart]) -> None:
+def say_nothing(name: str, all_parts: Sequence[RunPart]) -> None:
     """Say that a database has nothing about the period, but what it has."""
     has = f"it has {_period(all_parts)}" if all_parts else "nor in any other"
-    say(f"{path}: no snapshot in this period; {has}")
+    say(f"{name}: no snapshot in this period; {has}")
 
 
 def say_thinned(found: Sequence[Thinned]) -> None:

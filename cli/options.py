@@ -99,6 +99,10 @@ Until = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="End; values are as of then.", show_default=False),
 ]
+For = Annotated[
+    str | None,
+    typer.Option("--for", metavar="TIME", help="From now on, for so long.", show_default=False),
+]
 Limit = Annotated[
     int | None,
     typer.Option(

@@ -5,15 +5,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bpf.credentials import Identity, may_change_user
 from bpf.errors import EnvironmentLacksError, StorageError
-from collector.privileges import (
-    Identity,
-    Rights,
-    acting_as,
-    may_change_user,
-    named,
-    owner_of_folder,
-)
+from collector.privileges import Rights, acting_as, named, owner_of_folder
 from storage.ownership import (
     hand_over,
     refuse_open_folder,

@@ -3,6 +3,7 @@
 A process of its own reads the database and writes: whoever reads that slowly holds nothing up.
 """
 
+import errno
 import os
 import select
 import signal
@@ -41,7 +42,7 @@ To = Annotated[
 ]
 As = Annotated[Format, typer.Option("--format", help="How to write it there.")]
 
-_POLL_SECONDS: Final = 0.05
+_POLL_MS: Final = 50
 #: Of a database that nobody named: so long may whoever reads along take a breath.
 _KEEP: Final = "1m"
 
@@ -106,7 +107,7 @@ class Stream:
         while not has_snapshot(self.path):
             if not goes_on():
                 return
-            time.sleep(_POLL_SECONDS)
+            _pause()
         told_us = self._newest_before(begun_us)
         while True:
             is_written = goes_on()
@@ -126,13 +127,22 @@ class Stream:
             sys.stdout.flush()
             if not newest_us and not is_written:
                 return
-            time.sleep(_POLL_SECONDS)
+            _pause()
 
     def _newest_before(self, moment_us: int) -> int:
         """When the last snapshot of an earlier run was taken, if the database has any."""
         with reading(self.path) as reader:
             period = reader.period(None, moment_us)
             return max(period.runs.values(), default=0)
+
+
+def _pause() -> None:
+    """Until there may be news. Raises BrokenPipeError as soon as nobody reads stdout any more."""
+    reader = select.poll()
+    # What is told unasked: POLLERR of a pipe, POLLHUP of a socket or a terminal.
+    reader.register(sys.stdout, 0)
+    if reader.poll(_POLL_MS):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cli import options
 from cli.answers import WHOSE, ends, owner
-from cli.asking import Asked
-from cli.live import answering
+from cli.asking import Asked, asking
+from cli.coming import coming
 from cli.picking import picking
 from cli.render import Cell, Format, Look, printable, say, write
 from cli.times import iso
@@ -17,7 +17,7 @@ from diagnosis.measures import rtt_min_us, rtt_us
 from diagnosis.observed import VARIABLES, Observed, observed
 from diagnosis.triage import Side
 from diagnosis.verdict import CANNOT_TELL, Finding, Verdict, judge
-from diagnosis.words import milliseconds, octets, percent
+from diagnosis.words import how_long, octets, percent
 from storage.question import Order, Question, Sample
 
 if TYPE_CHECKING:
@@ -26,21 +26,28 @@ if TYPE_CHECKING:
 HELP: Final = """What limited connections in a period: the sender, the path, the receiver, and why.
 
 One connection gets sentences, several a summary and a table, what moved most first unless --sort
-says otherwise; --limit shortens the table and not the summary. Nothing of before the period counts.
+says otherwise; --limit shortens the table [to 20] and not the summary. Nothing of before the period
+counts.
 Where the numbers do not tell, the answer is "can't tell" and what is missing. docs/why.md has the
 rules and who they are from.
 
 The limits of a sender show at the sender. Of an end that receives this says whether it keeps up.
+
+--for TIME waits for so long while a collector writes, and is about that; with --live, or where
+there is no database yet, it starts a collector [for 10 seconds].
 """
 EXAMPLES: Final = """\b
 Examples:
+  estats why --live
   estats why --dport 5001 --since 1m
-  estats why 7
+  estats why 7 --for 5s
   estats why --daddr 192.0.2.7 --since 2026-01-31T12:00 --until 2026-01-31T12:05
   estats why --comm 'nginx*' --since 10m --limit 20
   estats why --sport 443 --since 10m --format json
 """
 
+_LIVE_DEFAULT: Final = "10s"
+_ROWS: Final = 20  # of a table, which a person reads
 _SIDES: Final = (Side.SENDER, Side.PATH, Side.RECEIVER, Side.PACING)
 _KEYS: Final = (
     *WHOSE,
@@ -92,9 +99,11 @@ class Diagnosed:
 
 
 @picking
-def why(asked: Asked, *, form: options.As = Format.TABLE) -> None:
+def why(asked: Asked, *, length: options.For = None, form: options.As = Format.TABLE) -> None:
     """Print what limited connections; HELP says all of it."""
-    with answering(replace(asked, limit=None), VARIABLES) as (reader, question):
+    whole = replace(asked, limit=None)
+    with coming(whole, length, _LIVE_DEFAULT) as there, asking(there, VARIABLES) as answer:
+        reader, question = answer
         found = list(diagnosed(reader, question))
         if asked.order == Order():
             found.sort(key=lambda each: -each.moved)
@@ -104,12 +113,15 @@ def why(asked: Asked, *, form: options.As = Format.TABLE) -> None:
             lines = told(found[0]) if len(found) == 1 else _summary(found)
             print("\n".join(map(printable, lines)))
         if form is not Format.TABLE or len(found) > 1:
-            write(found[: asked.limit], form, _look(form), sys.stdout)
+            limit = asked.limit or (_ROWS if form is Format.TABLE else None)
+            write(found[:limit], form, _look(form), sys.stdout)
+            if len(found) > (limit or len(found)) and not asked.limit:
+                say(f"{len(found) - _ROWS} more: --limit says how many are listed")
 
 
 def diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:
     """Each connection that matches, with a verdict, in the order that was asked for."""
-    lives = {life.connection["ConnectIndex"]: life for life in reader.latest((), question)}
+    lives = {life.connection["ConnectIndex"]: life for life in reader.latest(VARIABLES, question)}
     seen: dict[int, Observed] = {}
     for index, samples in groupby(reader.history(VARIABLES, question), _index):
         if index in lives:
@@ -117,8 +129,7 @@ def diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:
             seen[index] = observed(list(samples), started_us, ended_us)
     for index, life in lives.items():
         started_us = max(question.period.started_us, life.connection["opened_us"])
-        still = Observed.still(life.as_of_us - started_us)
-        known = seen.get(index, still)
+        known = seen.get(index) or Observed.still(life.as_of_us - started_us, life.values)
         yield Diagnosed(life.connection, known, judge(known))
 
 
@@ -198,7 +209,7 @@ def told(found: Diagnosed) -> list[str]:
     of_whom = f" of {whose}" if whose else ""
     lines = [
         f"{local} to {remote}{of_whom}: {octets(seen.sent)} sent, {octets(seen.received)} received"
-        f" in {milliseconds(seen.length_us)}.",
+        f" in {how_long(seen.length_us)}.",
         verdict.sentence if verdict.name == CANNOT_TELL else f"{verdict.name}: {verdict.sentence}",
     ]
     lines += [f"also {each.rule.name}: {each.sentence}" for each in verdict.also]
@@ -207,8 +218,8 @@ def told(found: Diagnosed) -> list[str]:
         lines.append(f"Time: {', '.join(parts)}.")
     mean, shortest = rtt_us(seen), rtt_min_us(seen)
     if mean is not None and verdict.side is not Side.HERE:
-        least = "" if shortest is None else f", {milliseconds(shortest)} at least"
-        lines.append(f"Round trip: {milliseconds(mean)} on average{least}.")
+        least = "" if shortest is None else f", {how_long(shortest)} at least"
+        lines.append(f"Round trip: {how_long(mean)} on average{least}.")
     if verdict.finding:
         rule, measure = verdict.finding.rule, verdict.finding.measure
         lines.append(f"Told by: {rule.measured}: {measure:.3g}, from {rule.threshold:g} on.")
@@ -222,7 +233,7 @@ def _summary(found: Sequence[Diagnosed]) -> list[str]:
     """All connections together: which verdict has how much of the data and of the time."""
     moved = sum(each.moved for each in found)
     length_us = sum(each.seen.length_us for each in found)
-    lines = [f"{len(found)} connections, {octets(moved)}, {milliseconds(length_us)} in all:"]
+    lines = [f"{len(found)} connections, {octets(moved)}, {how_long(length_us)} in all:"]
     names = dict.fromkeys(each.verdict.name for each in found)
     for name in names:
         own = [each for each in found if each.verdict.name == name]

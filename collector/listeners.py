@@ -53,10 +53,8 @@ class KernelListeners:
         """First who listens, then who closed: whoever does in between is told as both."""
         rows = [np.frombuffer(syscall.iterate(self._fds.look), LISTENER)]
         for key, value in syscall.take_elements(self._fds.closed, _KEY_BYTES, LISTENER.itemsize):
-            row = np.frombuffer(value, LISTENER)
-            if row["head"]["closed_ns"][0]:  # else it is still being written
-                rows.append(row)
-                syscall.delete_element(self._fds.closed, key)
+            rows.append(np.frombuffer(value, LISTENER))
+            syscall.delete_element(self._fds.closed, key)
         return np.concatenate(rows, dtype=LISTENER)
 
 

@@ -83,6 +83,7 @@ class Tables:
         self._connection_taken = np.zeros(_ROWS_MIN, CONNECTION)
         self._spare: Rows = np.arange(_ROWS_MIN)
         self._leaving: Rows = np.zeros(0, np.intp)  # closed as of the last take
+        self._ended: Array = np.zeros(0, CONNECTION)  # inherited, with an end to be handed over
         self._roomy_takes = 0
         self._amounts = dict.fromkeys(("batches", "ops", "late"), 0)
 
@@ -111,13 +112,14 @@ class Tables:
         """Go on with the connections of this shard that the database has, under their numbers.
 
         To be called before anything is applied. The id of a socket that connected once is its
-        cookie; another one's row is found when its first batch comes.
+        cookie; another one's row is found when its first batch comes. If a socket has several rows,
+        the newest is its own, and of the others those that are open still are ended.
         """
         for name, numbers in self._numbers.items():
             numbers.go_beyond(known.numbered[name])
         ours = self._numbers["connection"].gave(known.connections["connect_index"])
         told: Batches = raw(known.connections)[ours].view(CONNECTION)
-        told = told[np.unique(told["identity"]["cookie"], return_index=True)[1]]
+        told, self._ended = _newest_of_each(told)
         rows = self._allot(told["identity"]["cookie"])
         for name in ("connect_index", "opened_us", "closed_us"):
             self._rows[name][rows] = told[name]
@@ -140,7 +142,8 @@ class Tables:
         """
         changed = np.flatnonzero(self._rows["dirty"])
         self._rows["dirty"][changed] = False
-        connections, samples = [np.zeros(0, CONNECTION)], [np.zeros(0, self._sample)]
+        connections, samples = [self._ended], [np.zeros(0, self._sample)]
+        self._ended = np.zeros(0, CONNECTION)
         for start in range(0, len(changed), _CHUNK):
             rows = changed[start : start + _CHUNK]
             newest = raw(self._state.batch)[rows].view(self._layout.dtype)
@@ -341,6 +344,28 @@ class _Numbers:
         numbers: Array = self._next + np.arange(count, dtype="u8") * np.uint64(self._step)
         self._next += count * self._step
         return numbers
+
+
+def _newest_of_each(told: Batches) -> tuple[Batches, Batches]:
+    """The newest row of each socket, and the ends of its older ones that had none yet.
+
+    Whose end was lost is closed as of the next row's beginning. Where the socket was found open
+    then, with the same ends, it had been evicted; else its close was not seen.
+    """
+    order = np.lexsort((told["connect_index"], told["identity"]["cookie"]))
+    told = raw(told)[order].view(CONNECTION)
+    cookies, followed = told["identity"]["cookie"], np.zeros(len(told), bool)
+    followed[:-1] = cookies[1:] == cookies[:-1]
+    ended = followed & (told["closed_us"] == 0)
+    older, next_one = told[ended], told[np.roll(ended, 1)]
+    older["closed_us"] = np.maximum(older["opened_us"], next_one["opened_us"])
+    is_evicted = (next_one["flags"] & np.uint32(Flag.BACKFILL)) != 0
+    for end in ("local_address", "rem_address"):
+        is_evicted &= (older["identity"][end] == next_one["identity"][end]).all(axis=1)
+    for end in ("local_port", "rem_port"):
+        is_evicted &= older["identity"][end] == next_one["identity"][end]
+    older["flags"][is_evicted] |= np.uint32(Flag.FINAL | Flag.EVICTED)
+    return told[~followed], older
 
 
 def _as_bytes(words: Array) -> Array:

@@ -116,10 +116,29 @@ class Observed:
     born: bool = False
 
     @classmethod
-    def still(cls, length_us: int) -> "Observed":
-        """One of which the period has no sample: nothing of it changed."""
-        nothing = {"HCDataOctetsOut": 0, "HCThruOctetsReceived": 0}
-        return cls(length_us=max(length_us, 0), grown=nothing)
+    def still(cls, length_us: int, values: Sequence[Value] = ()) -> "Observed":
+        """One of which the period has no sample: nothing changed, it stands at ``values``.
+
+        They are those of VARIABLES; without them nothing is known but that nothing passed.
+        """
+        length_us = max(length_us, 0)
+        grown = {"HCDataOctetsOut": 0, "HCThruOctetsReceived": 0}
+        known = [
+            pair for pair in zip(VARIABLES, values, strict=bool(values)) if pair[1] is not None
+        ]
+        grown |= {variable.name: 0 for variable, _ in known if variable.kind is Kind.COUNTER}
+        seen = {
+            variable.name: Spread([(value, length_us)])
+            for variable, value in known
+            if variable.kind is not Kind.COUNTER and isinstance(value, int)
+        }
+        if values:
+            _add_standing(grown, _limit(values), length_us)
+        return cls(length_us=length_us, grown=grown, seen=seen)
+
+    def stood(self, *gauges: str) -> list[bool]:
+        """Of each whether it stood above 0 for most of the time; not if that is unknown."""
+        return [name in self.seen and self.seen[name].median > 0 for name in gauges]
 
     def lacks(self, names: Iterable[str]) -> list[str]:
         """Those of these variables that are unknown."""

@@ -34,7 +34,7 @@ class Rule:
 
     ``measure`` gives a number, or None if it cannot be known; all of ``needs`` is known when it is
     called. The rule holds from ``threshold`` on. From ``worth`` on (None: never) it is told beside
-    a verdict that is another.
+    a verdict that is another. A few segments are enough for one that is about ``standstill``.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Rule:
     measured: str
     threshold: float
     worth: float | None = None
+    standstill: bool = False
     sentence: Callable[[Observed], str]
     source: str
 
@@ -62,6 +63,7 @@ RULES_OF_SENDER: Final = (
         measured="share of the period spent waiting for retransmission timers, at least",
         threshold=0.25,
         worth=0.02,
+        standstill=True,
         sentence=words.timeouts,
         source="RFC 6298, section 5; RFC 4898's Timeouts and SubsequentTimeouts",
     ),
@@ -83,6 +85,7 @@ RULES_OF_SENDER: Final = (
         measure=shut,
         measured="share of the period in which the window it offered was shut, at least",
         threshold=0.2,
+        standstill=True,
         sentence=words.slow_reader,
         source="RFC 9293, section 3.8.6; RFC 4898's ZeroRwinRcvd",
     ),
@@ -201,6 +204,7 @@ RULES_OF_RECEIVER: Final = (
         measure=unread,
         measured="share of the time in which more waited to be read here than the window offered",
         threshold=0.25,
+        standstill=True,
         sentence=words.slow_reader_here,
         source="RFC 9293, section 3.8.6; RFC 4898's CurAppRQueue and CurRwinSent",
     ),

@@ -48,10 +48,19 @@ def judge(seen: Observed) -> Verdict:
         return _unclear("there is one sample only, and it takes two to see anything grow")
     if missing := seen.lacks(("HCDataOctetsOut", "HCThruOctetsReceived")):
         return _unclear(f"that needs {_listed(missing)}, which is unknown here")
-    is_opening = seen.born and "Timeouts" in seen.grown and seen.grown["Timeouts"] > 0
-    if not seen.sent and not seen.received and not is_opening:
-        return Verdict(name=IDLE, sentence="No data passed in either direction.")
+    if not seen.sent and not seen.received:
+        return _of_standstill(seen)
     return _of_receiver(seen) if seen.received > seen.sent else _of_sender(seen)
+
+
+def _of_standstill(seen: Observed) -> Verdict:
+    """Nothing passed. If something waits to, what held it back is what a person asks for."""
+    is_opening = seen.born and seen.grown.get("Timeouts", 0) > 0
+    if is_opening or any(seen.stood("CurAppWQueue", "CurRetxQueue")):
+        return _of_sender(seen)
+    if any(_holds(seen, rule) for rule in RULES_OF_RECEIVER if rule.standstill):
+        return _of_receiver(seen)
+    return Verdict(name=IDLE, sentence="No data passed in either direction.")
 
 
 def _of_sender(seen: Observed) -> Verdict:
@@ -70,8 +79,9 @@ def _of_sender(seen: Observed) -> Verdict:
         )
         return _unclear(reason, also, found)
     if lead is not Side.SENDER and seen.grown["DataSegsOut"] < SEGMENTS_MIN:
-        few = f"{seen.grown['DataSegsOut']} data segments in all are too few"
-        if not _waited_for_timeouts(also):
+        standing = (r for r in RULES_OF_SENDER if r.standstill and lead in r.sides)
+        if not any(_holds(seen, rule) for rule in standing):
+            few = f"{seen.grown['DataSegsOut']} data segments in all are too few"
             return _unclear(few, also, found)
     return _by_rules(seen, lead, found)
 
@@ -143,11 +153,6 @@ def _unclear(
     reason: str, also: tuple[Finding, ...] = (), found: Mapping[Side, float] | None = None
 ) -> Verdict:
     return Verdict(name=CANNOT_TELL, sentence=f"Can't tell: {reason}.", also=also, shares=found)
-
-
-def _waited_for_timeouts(also: Iterable[Finding]) -> bool:
-    """Whether few segments are what is to be told: nothing came through."""
-    return any(f.rule.name == "timeouts" and f.measure >= f.rule.threshold for f in also)
 
 
 def _of_time(side: Side, share: float) -> str:

@@ -28,22 +28,30 @@ def octets(count: float) -> str:
     return f"{count:.0f} octet{'' if round(count) == 1 else 's'}"
 
 
-def milliseconds(length_us: float | None) -> str:
-    """A round trip or a timer."""
+def how_long(length_us: float | None) -> str:
+    """A round trip, a timer, a period."""
     if length_us is None:
         return "an unknown time"
-    return f"{length_us / 1000:.3g} ms" if length_us < 1e6 else f"{length_us / 1e6:.3g} s"
+    for unit, size_us in (("h", 3600e6), ("min", 60e6), ("s", 1e6)):
+        if length_us >= (size_us if unit == "s" else 2 * size_us):
+            return f"{length_us / size_us:.3g} {unit}"
+    return f"{length_us / 1000:.3g} ms"
+
+
+def times(count: int) -> str:
+    """How often."""
+    return "once" if count == 1 else f"{count} times"
 
 
 def timeouts(seen: Observed) -> str:
     """Of the retransmission timer."""
     again = seen.grown["SubsequentTimeouts"]
     share = waiting_for_timeouts(seen) or 0
+    repeated = f", {again} of them once more for the same data" if again else ""
     return (
         f"For {percent(share)} of the time at least, nothing came back and it waited for the"
-        f" retransmission timer: it expired {seen.grown['Timeouts'] + again} times, {again} of"
-        f" them once more for the same data, and reached"
-        f" {milliseconds(seen.seen['CurRTOUs'].high)}."
+        f" retransmission timer: it expired {times(seen.grown['Timeouts'] + again)}"
+        f"{repeated}, and reached {how_long(seen.seen['CurRTOUs'].high)}."
     )
 
 
@@ -52,8 +60,8 @@ def bufferbloat(seen: Observed) -> str:
     mean, shortest = rtt_us(seen) or 0, rtt_min_us(seen) or 1
     queued = (mean - shortest) * rate(seen) / 1e6
     return (
-        f"A queue stands on the path: the round trip was {milliseconds(mean)} on average, and"
-        f" {milliseconds(shortest)} without it ({mean / shortest:.1f} times); of this connection"
+        f"A queue stands on the path: the round trip was {how_long(mean)} on average, and"
+        f" {how_long(shortest)} without it ({mean / shortest:.1f} times); of this connection"
         f" alone about {octets(queued)} waited there at a time."
     )
 
@@ -84,12 +92,12 @@ def _beside_losses(seen: Observed) -> str:
         return ""
     if mean < 1.5 * shortest:
         return (
-            f" The round trip hardly grew ({milliseconds(mean)} on average,"
-            f" {milliseconds(shortest)} at least): the path loses by itself, or the queue that"
+            f" The round trip hardly grew ({how_long(mean)} on average,"
+            f" {how_long(shortest)} at least): the path loses by itself, or the queue that"
             " overflows is short. Which of them, these numbers do not tell."
         )
     return (
-        f" The round trip grew from {milliseconds(shortest)} to {milliseconds(mean)} on average:"
+        f" The round trip grew from {how_long(shortest)} to {how_long(mean)} on average:"
         " so does a queue before it overflows."
     )
 
@@ -98,7 +106,7 @@ def losses(seen: Observed) -> str:
     """Of segments that were lost."""
     again, sent = seen.grown["SegsRetrans"], seen.grown["DataSegsOut"]
     cuts = seen.grown.get("CongSignals")
-    cut = "" if cuts is None else f", and the window was cut {cuts} times"
+    cut = "" if cuts is None else f", and the window was cut {times(cuts)}"
     return (
         f"The path loses segments: {again} of {sent} were sent again,"
         f" {percent(loss(seen))} because they were lost{cut}.{_beside_losses(seen)}"
@@ -108,8 +116,8 @@ def losses(seen: Observed) -> str:
 def startup(seen: Observed) -> str:
     """Of slow start."""
     return (
-        f"It was over before it was up to speed: with a round trip of {milliseconds(rtt_us(seen))},"
-        f" the handshake and slow start took most of its {milliseconds(seen.length_us)}; the window"
+        f"It was over before it was up to speed: with a round trip of {how_long(rtt_us(seen))},"
+        f" the handshake and slow start took most of its {how_long(seen.length_us)}; the window"
         f" was still doubling, and nothing was lost."
     )
 
@@ -118,7 +126,7 @@ def congestion_window(seen: Observed) -> str:
     """Of the window alone."""
     mean = rtt_us(seen)
     carried = "" if mean is None else f", which let {octets(rate(seen) * mean / 1e6)} pass in each"
-    trip = "" if mean is None else f" round trip of {milliseconds(mean)}"
+    trip = "" if mean is None else f" round trip of {how_long(mean)}"
     return (
         f"It waited for its congestion window{carried}{trip}; no loss, no queue and no small"
         " segments explain why that is no larger: it may be growing still, or be limited here."
@@ -127,10 +135,10 @@ def congestion_window(seen: Observed) -> str:
 
 def slow_reader(seen: Observed) -> str:
     """Of a reader at the other end."""
-    share, times = shut(seen) or 0, seen.grown["ZeroRwinRcvd"]
+    share = shut(seen) or 0
     return (
         f"The other end does not read fast enough: its window was shut for {percent(share)} of the"
-        f" time at least, and was shut {times} times."
+        f" time at least, and was shut {times(seen.grown['ZeroRwinRcvd'])}."
     )
 
 
@@ -141,7 +149,7 @@ def receive_buffer(seen: Observed) -> str:
         return "The window that the other end offers was open, but too small for this path."
     return (
         f"The other end reads, but offers {octets(window.median)} at a time: with a round trip of"
-        f" {milliseconds(mean)} no more than {octets(window.median * 1e6 / mean)} a second can"
+        f" {how_long(mean)} no more than {octets(window.median * 1e6 / mean)} a second can"
         " pass. Its receive buffer is too small for this path."
     )
 
@@ -171,7 +179,7 @@ def application(seen: Observed) -> str:
     """Of a sender without data."""
     return (
         f"The sending application gave nothing to send: {octets(seen.sent)} in"
-        f" {milliseconds(seen.length_us)}; neither the path nor the receiver kept it waiting for"
+        f" {how_long(seen.length_us)}; neither the path nor the receiver kept it waiting for"
         " long."
     )
 
@@ -188,11 +196,14 @@ def pacing(seen: Observed) -> str:
 def slow_reader_here(seen: Observed) -> str:
     """Of a reader on this host."""
     queue = seen.seen["CurAppRQueue"]
-    shut_times = seen.grown.get("ZeroRwinSent")
-    times = "" if shut_times is None else f", and this end's window was shut {shut_times} times"
+    shut_so_often = seen.grown.get("ZeroRwinSent")
+    was_shut = (
+        "" if shut_so_often is None else f", and this end's window was shut {times(shut_so_often)}"
+    )
     return (
         f"The application here does not read fast enough: for {percent(unread(seen))} of the time"
-        f" more waited to be read (mostly {octets(queue.median)}) than there was room for{times}."
+        f" more waited to be read (mostly {octets(queue.median)}) than there was room for"
+        f"{was_shut}."
     )
 
 
@@ -202,7 +213,7 @@ def receive_buffer_here(seen: Observed) -> str:
     return (
         f"This end reads, but offers {octets(window)} at a time, and"
         f" {percent(window_used(seen) or 0)} of that came in each round trip of"
-        f" {milliseconds(trip)}: the receive buffer here is too small for this path."
+        f" {how_long(trip)}: the receive buffer here is too small for this path."
     )
 
 

@@ -30,7 +30,15 @@ MAPS = {
     "closed_listeners": "listeners; those closed",
 }
 #: Of one element for each processor and shard, or of one.
-FIXED = {"counters", "bound", "blank", "settings", "listener_blank", "newest_sweep"}
+FIXED = {
+    "counters",
+    "bound",
+    "blank",
+    "settings",
+    "listener_blank",
+    "listener_last",
+    "newest_sweep",
+}
 
 
 def row(what: str) -> str:

@@ -96,3 +96,16 @@ def test_the_unit_filters_system_calls(unit: dict[str, dict[str, list[str]]]) ->
     assert (wanted, more[0]) == ("@system-service", "bpf")
     assert all(call.startswith("landlock_") for call in more[1:])
     assert one(unit, "NoNewPrivileges") == "yes"
+
+
+def test_the_unit_makes_no_file_setuid(unit: dict[str, dict[str, list[str]]]) -> None:
+    """Nor does what a start leaves in the folder for temporary files stay."""
+    assert one(unit, "RestrictSUIDSGID") == "yes"
+    assert one(unit, "PrivateTmp") == "yes"
+
+
+def test_who_compiles_needs_no_more_than_the_right_to_make_maps(
+    unit: dict[str, dict[str, list[str]]],
+) -> None:
+    """Without CAP_BPF it would keep CAP_SYS_ADMIN."""
+    assert "CAP_BPF" in one(unit, "CapabilityBoundingSet").split()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.report import Result
 from tests.cli.story import at, write_story
+from tests.faults.account import account as settled
 from tests.soak.audit import Audit
 from tests.soak.page import page, sections
 from tests.soak.verdict import Account, Sample, growth, verdicts, warm
@@ -116,3 +117,17 @@ def test_each_end_is_counted_once_however_often_it_is_read(tmp_path: Path) -> No
     audit.read()
     assert audit.account.rows == 1
     assert audit.faults() == []
+
+
+def test_a_connection_that_a_budget_leaves_out_is_accounted_for(tmp_path: Path) -> None:
+    """Of a soak and of a fault: it has no row, and is in neither of the other counts."""
+    path = tmp_path / "flows.db"
+    write_story(path)
+    audit = Audit(path)
+    audit.read()
+    before = audit.account.counted, settled(path, []).counted
+    with closing(sqlite3.connect(path)) as base, base:
+        base.execute("UPDATE snapshot SET sampled_out = 5 WHERE snapshot_id = 1")
+    again = Audit(path)
+    again.read()
+    assert (again.account.counted, settled(path, []).counted) == tuple(n + 5 for n in before)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bpf import compiler, kernel_tree
+from bpf import bytecode, compiler, kernel_tree
 from bpf.btf import Btf
 from bpf.bytecode import Bytecode, MapSpec, Program
 from bpf.errors import EnvironmentLacksError
@@ -102,6 +102,70 @@ def test_an_error_in_either_is_told(compiled: Any, failing: str) -> None:
 
     assert (told.value.message, told.value.advice) == ("bcc cannot be imported", "install it")
     assert time.monotonic() - began < 30
+
+
+def foreign_descriptor(functions: Sequence[str]) -> Bytecode:
+    """An instruction that refers to a descriptor of whoever loads it."""
+    code = bytecode.INSTRUCTION.pack(0x18, 0x11, 0, 5) + bytes(8)
+    return Bytecode({"finals": SPEC}, {f: Program(code, ()) for f in functions})
+
+
+def map_of_nobody(functions: Sequence[str]) -> Bytecode:
+    """A reference to a map that is not among its maps."""
+    code = bytecode.INSTRUCTION.pack(0x18, 0x11, 0, 0) + bytes(8)
+    return Bytecode({"finals": SPEC}, {f: Program(code, ((0, "other"),)) for f in functions})
+
+
+def place_of_nothing(functions: Sequence[str]) -> Bytecode:
+    """A reference where no instruction takes one."""
+    return Bytecode({"finals": SPEC}, {f: Program(bytes(64), ((2, "finals"),)) for f in functions})
+
+
+def half_an_instruction(functions: Sequence[str]) -> Bytecode:
+    """Code whose end is missing."""
+    return made_of(functions, 60)
+
+
+def a_program_too_few(functions: Sequence[str]) -> Bytecode:
+    """All but one."""
+    return made_of(functions[1:])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        foreign_descriptor,
+        map_of_nobody,
+        place_of_nothing,
+        half_an_instruction,
+        a_program_too_few,
+    ],
+)
+def test_what_is_not_what_was_asked_for_is_refused(
+    compiled: Any, answer: Callable[[Sequence[str]], Bytecode]
+) -> None:
+    """A child that has no rights is not believed by one that has."""
+    with pytest.raises(EnvironmentLacksError, match="did not answer with programs: "):
+        compiled(lambda functions, _: answer(functions))
+
+
+@pytest.mark.parametrize("said", ["[]", "{}", "no JSON", '{"maps": {"a": 1}, "programs": {}}'])
+def test_an_answer_of_another_form_is_refused(
+    compiled: Any, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Whatever it is."""
+    monkeypatch.setattr(bytecode, "as_json", lambda _: said)
+    with pytest.raises(EnvironmentLacksError, match="did not answer with programs: "):
+        compiled(lambda functions, _: made_of(functions))
+
+
+def test_an_answer_without_an_end_is_refused(
+    compiled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it takes all of the memory; who sends it is ended."""
+    monkeypatch.setattr(compiler, "_ANSWER_BYTES_MAX", PIPE_BYTES)
+    with pytest.raises(EnvironmentLacksError, match="it is too long"):
+        compiled(lambda functions, _: made_of(functions, 4 * PIPE_BYTES))
 
 
 def test_what_nobody_foresaw_is_told(compiled: Any) -> None:

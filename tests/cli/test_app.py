@@ -176,3 +176,15 @@ def test_ctrl_c_ends_it_quietly(estats: Estats, monkeypatch: pytest.MonkeyPatch)
         signal.signal(signal.SIGINT, before)
     assert (answer.code, answer.out) == (130, "")
     assert "Traceback" not in answer.err
+
+
+def test_the_page_and_the_help_have_the_same_exit_codes(estats: Estats) -> None:
+    """And those of every error that ends a command."""
+    page = (Path(__file__).parents[2] / "docs" / "collecting.md").read_text()
+    table = page.split("\n## Exit codes\n")[1].split("\n## ")[0]
+    on_page = [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)]
+    told = estats("--help").out.split("Exit codes:\n")[1]
+    in_help = [int(code) for code in re.findall(r"^ *(\d+) {2,}\S", told, re.MULTILINE)]
+    raised = {EstatsError.exit_code, *(kind.exit_code for kind in EstatsError.__subclasses__())}
+    assert on_page == in_help == sorted(in_help)
+    assert raised <= set(on_page)

@@ -20,6 +20,7 @@ from bpf.variable import HISTORIES, Table
 from cli import collect
 from collector import fleet
 from collector.fleet import Source
+from collector.privileges import Rights
 from collector.settings import Settings
 from collector.writing import Prepare
 from tests.cli.conftest import Answer, Estats
@@ -274,3 +275,14 @@ def test_without_privileges_the_same_command_goes_on(
     answer = estats("collect", *brief, "--db", tmp_path / "y.db", "--source", "bpf")
     assert answer.code == 3
     assert answer.err == "estats: the kernel refuses BPF to this process\n  run as root\n"
+
+
+@pytest.mark.parametrize("at_large", [True, False])
+def test_a_writer_that_stays_root_at_large_is_warned_of(
+    estats: Estats, called: Called, monkeypatch: pytest.MonkeyPatch, at_large: bool
+) -> None:
+    """With the cure, and only then."""
+    monkeypatch.setattr(Rights, "leaves_root_at_large", lambda _: at_large)
+    answer = estats("collect", "--db", "x.db")
+    assert answer.code == 0
+    assert ("stays root" in answer.err and "Cure: --user" in answer.err) is at_large

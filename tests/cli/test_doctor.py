@@ -1,10 +1,11 @@
 """The doctor's words and exit code, and what it looks at."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from bpf import checkup
+from bpf import checkup, landlock
 from bpf.checkup import Finding
 from bpf.errors import EnvironmentLacksError
 from bpf.loader import Loaded, Request
@@ -125,3 +126,16 @@ def test_a_kernel_without_types_ends_the_examination(
 
     assert list(checkup.examine())[-1] == Finding("BTF", False, "no types", "another kernel")
     assert refusing == []
+
+
+def test_a_kernel_without_landlock_is_told_with_its_cure(
+    refusing: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no reason not to start."""
+    for version in (0, 4):
+        monkeypatch.setattr(landlock, "version", lambda version=version: version)
+        finding = checkup._landlock()
+        assert finding.ok is bool(version)
+        assert "--user" in finding.advice
+    if (Path("/sys/kernel/btf/vmlinux")).exists():
+        assert "Landlock" in {found.subject for found in checkup.examine()}

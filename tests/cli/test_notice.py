@@ -1,7 +1,5 @@
 """What stderr says beside an answer."""
 
-from pathlib import Path
-
 import pytest
 
 from bpf.catalogue import BY_NAME
@@ -56,9 +54,9 @@ def test_a_run_that_goes_on_needs_no_words(
 ) -> None:
     """Its last snapshot is a few intervals old at most."""
     monkeypatch.setattr("cli.notice.now_us", lambda: NOW)
-    say_source(Path("x.db"), [_part(1, NOW - 2_000_000)])
+    say_source("x.db", [_part(1, NOW - 2_000_000)])
     assert capsys.readouterr().err.count("\n") == 1
-    say_source(Path("x.db"), [_part(1, NOW - 20_000_000)])
+    say_source("x.db", [_part(1, NOW - 20_000_000)])
     assert "run 1 has no end: nothing new since" in capsys.readouterr().err
 
 
@@ -66,7 +64,7 @@ def test_a_run_before_another_that_has_no_end_was_killed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """There is one collector at a time."""
-    say_source(Path("x.db"), [_part(1, NOW), _part(2, NOW, ended_us=NOW)])
+    say_source("x.db", [_part(1, NOW), _part(2, NOW, ended_us=NOW)])
     assert "run 1 has no end: it was killed after" in capsys.readouterr().err
 
 

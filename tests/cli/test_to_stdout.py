@@ -81,13 +81,11 @@ def test_the_last_snapshot_is_in_it(tmp_path: Path, port: int) -> None:
 
 @pytest.mark.slow
 def test_it_ends_when_nobody_reads_any_more(tmp_path: Path, port: int) -> None:
-    """In order, with the exit code of all commands for it."""
+    """In order, with the exit code of all commands for it, though there is nothing to write."""
     with collecting(tmp_path, "--sport", str(port)) as process:
         assert pipe(process).readline()
         pipe(process).close()
-        # What is open changes nothing: more to write comes with other connections.
-        with socket.create_connection(("127.0.0.1", port)):
-            assert process.wait(60) == 1
+        assert process.wait(60) == 1
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
     assert list(tmp_path.iterdir()) == []

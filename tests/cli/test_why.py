@@ -134,6 +134,18 @@ def test_several_get_a_summary_and_a_table_that_a_limit_shortens(
     assert len(out) == 6
 
 
+def test_a_table_is_as_long_as_a_person_reads(
+    estats: Estats, past: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many are left out is said; what programs read is whole."""
+    monkeypatch.setattr("cli.why._ROWS", 2)
+    found = objects(estats, past)
+    told = estats("why", "--db", past)
+    assert len(told.out.splitlines()) == 1 + len({each["verdict"] for each in found}) + 1 + 2
+    assert "1 more: --limit says how many are listed" in told.err
+    assert "more:" not in estats("why", "--db", past, "--limit", 1).err
+
+
 def test_a_connection_is_named_and_several_are_sorted_as_for_every_command(
     estats: Estats, past: Path
 ) -> None:

@@ -111,3 +111,55 @@ def test_a_batch_after_the_end_makes_no_second_row() -> None:
     assert tables.take()[0]["connect_index"].tolist() == [102]
     assert tables.take()[0].tolist() == []
     assert tables.meters()["late"] == 1
+
+
+def test_who_was_evicted_and_came_back_keeps_its_newest_row() -> None:
+    """The end of the older one was lost with the worker: it is told, as that of an eviction."""
+    found_open_us = OPENED_US + 1_000_000
+    old = known(flags=int(Flag.ACTIVE), lost=3)
+    new = known(connect_index=104, opened_us=found_open_us, flags=int(Flag.BACKFILL))
+    for rows in ((old, new), (new, old)):
+        tables = heirs(*rows)
+        connections, samples = tables.take()
+        assert len(samples) == 0
+        (ended,) = connections
+        assert (ended["connect_index"], ended["closed_us"]) == (102, found_open_us)
+        assert ended["lost"] == 3
+        assert close_flags(ended) == Flag.FINAL | Flag.EVICTED
+        assert tables.meters()["connections"] == 1
+
+        again = batch(7, sent=50, reconnects=1)
+        again["identity"]["start_ns"] = found_open_us * 1_000
+        tables.apply(again, 0)
+        assert tables.take()[0]["connect_index"].tolist() == [104]
+        assert tables.take()[0].tolist() == []
+
+
+def test_a_socket_that_connected_anew_was_not_evicted() -> None:
+    """It began again, or has other ends: nobody saw its close."""
+    elsewhere = known(connect_index=104, flags=int(Flag.BACKFILL))
+    elsewhere["identity"]["rem_port"] = 443
+    anew = known(connect_index=104, flags=int(Flag.ACTIVE))
+    for later in (elsewhere, anew):
+        (ended,) = heirs(known(flags=int(Flag.ACTIVE)), later).take()[0]
+        assert ended["connect_index"] == 102 and ended["closed_us"] == OPENED_US
+        assert close_flags(ended) == 0
+
+
+def test_what_has_an_end_is_not_ended_again() -> None:
+    """Of several rows of a socket: neither the older ones nor the newest."""
+    older = known(closed_us=8_000)
+    for newest in (known(connect_index=104), known(connect_index=104, closed_us=9_000)):
+        assert heirs(older, newest).take()[0].tolist() == []
+
+
+def test_rows_of_other_sockets_are_not_each_others_end() -> None:
+    """However they are ordered."""
+    tables = heirs(known(cookie=9), known(cookie=8, connect_index=104))
+    assert tables.take()[0].tolist() == []
+    assert tables.meters()["connections"] == 2
+
+
+def close_flags(row: Array) -> int:
+    """Those that say how it closed."""
+    return int(row["flags"]) & int(Flag.FINAL | Flag.EVICTED)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bpf import landlock
+from bpf.credentials import Capability, Identity
 from bpf.errors import UsageError
-from collector import landlock, privileges
-from collector.privileges import Capability, Rights
+from collector import privileges
+from collector.privileges import Rights
 from collector.processes import spawn
 
 LANDLOCK = pytest.mark.skipif(landlock.version() == 0, reason="this kernel has no Landlock")
@@ -124,3 +126,21 @@ def test_who_acts_as_nobody_else_changes_nothing() -> None:
     """As without root."""
     with privileges.acting_as(None):
         assert os.geteuid() == os.getuid()
+
+
+def test_a_writer_that_is_root_is_kept_to_its_folder_by_landlock_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was made root, or stays root because nobody may change users."""
+    somebody, root = Identity(1000, 1000), Identity(0, 0)
+    for version, uid, writer, at_large in (
+        (0, 0, root, True),
+        (0, 0, None, True),
+        (0, 0, somebody, False),
+        (0, 1000, None, False),
+        (1, 0, root, False),
+        (1, 0, None, False),
+    ):
+        monkeypatch.setattr(landlock, "version", lambda version=version: version)
+        monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
+        assert Rights(tmp_path, writer).leaves_root_at_large() is at_large

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from diagnosis.observed import LIMITS, Observed, Spread
+from bpf.variable import Kind
+from diagnosis.observed import LIMITS, VARIABLES, Observed, Spread
 from diagnosis.rules import RULES
 from diagnosis.triage import Side, shares
 from diagnosis.verdict import judge
@@ -157,6 +158,28 @@ def test_silence_is_idle_and_a_handshake_that_fails_is_not() -> None:
         "CurRTOUs": [1_000_000, 4_000_000],
     }
     assert judge(made(startup=1, born=True, **quiet, **syns)).name == "timeouts"
+
+
+def test_data_that_waits_at_a_standstill_is_not_idle() -> None:
+    """Whose window is shut is told though no segment passed; so is who does not read here."""
+    quiet: dict[str, Any] = {"HCDataOctetsOut": 0, "DataSegsOut": 0, "CountRTT": 0}
+    shut: dict[str, Any] = {"CurAppWQueue": [100_000], "CurRwinRcvd": [0]}
+    assert judge(made(rwin=1, **quiet, **shut)).name == "slow reader"
+    here: dict[str, Any] = {"CurAppRQueue": [100_000], "CurRwinSent": [0]}
+    judged = judge(made(snd=1, **quiet, **here))
+    assert (judged.name, judged.side) == ("slow reader", Side.HERE)
+    assert judge(made(snd=1, **quiet, CurAppRQueue=[5])).name == "idle"
+    no_news: dict[str, Any] = {"CurAppWQueue": [100_000], "CurRwinRcvd": [500_000]}
+    assert "0 data segments" in judge(made(cwnd=1, **quiet, **no_news)).sentence
+
+
+def test_one_without_a_sample_in_the_period_is_judged_by_what_it_stands_at() -> None:
+    """A sample comes only if something changes, and a standstill changes nothing."""
+    stands = {"LimState": 2, "CurAppWQueue": 100_000, "CurRwinRcvd": 0, "CurMSS": MSS}
+    values = [stands.get(v.name, 0 if v.kind is Kind.COUNTER else None) for v in VARIABLES]
+    judged = judge(Observed.still(5_000_000, values))
+    assert (judged.name, judged.share) == ("slow reader", 1)
+    assert judge(Observed.still(5_000_000, [None] * len(VARIABLES))).name == "idle"
 
 
 def test_what_else_holds_is_told_once_and_not_the_verdict_again() -> None:

@@ -28,7 +28,8 @@ handed over what it had not written; those snapshots are written once more.
 The run has no end in the database, and every answer says so; what ended after its last snapshot is
 not there.
 
-**The loader of the kernel programs.** The start ends with exit code 3.
+**The loader of the kernel programs.** With `--source bpf` the start ends with exit code 3,
+else inet_diag is polled.
 
 A process that dies four times without a snapshot in between ends the run with exit code 6. So does
 the first death of one that polls inet_diag, replays or records: what it knew is nowhere else. Of
@@ -70,10 +71,10 @@ Connections are counted by their ends, of which each has two on this host. *offe
 load, in order. *applied*: they have one row that is closed, whose `HCThruOctetsReceived` is what
 `TCP_INFO` said of that very socket before it was closed, and the FIN. *unwatched*: closed while no
 collector ran, from the last snapshot of one to the first of the next, as the rows of `run` and
-`snapshot` tell. *lost*: all others. *counted*: `lost_finals` and `untracked`, summed up over all
-snapshots. *accounted for*: applied, unwatched and counted, of those offered; more than all would be
-as wrong as less. A fault passes if lost is counted, no row is wrong or there twice, `PRAGMA
-integrity_check` finds nothing, and neither a BPF object nor a process is left.
+`snapshot` tell. *lost*: all others. *counted*: `lost_finals`, `untracked` and `sampled_out`,
+summed up over all snapshots. *accounted for*: applied, unwatched and counted, of those offered;
+more than all would be as wrong as less. A fault passes if lost is counted, no row is wrong or there
+twice, `PRAGMA integrity_check` finds nothing, and neither a BPF object nor a process is left.
 """
 
 _HEADER: Final = (

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,24 @@ def test_the_next_seconds_of_a_running_collector_are_told(tmp_path: Path) -> Non
         (found,) = answer(asking)
     assert 0 < found["HCDataOctetsOut"] <= sent
     assert found["seconds"] >= 2
+
+
+def test_the_cause_is_told_where_nothing_was_collected_yet(tmp_path: Path) -> None:
+    """A person's first command: it starts a collector, says for how long, and names the cause."""
+    with talking() as (port, client, _):
+        client.setblocking(False)
+        asking = estats(tmp_path, "why", "--dport", str(port), "--for", "2s")
+        while asking.poll() is None:
+            with suppress(BlockingIOError):
+                client.send(b"x" * _PART)
+            time.sleep(0.01)
+        out, err = asking.communicate(timeout=PATIENCE)
+    assert asking.returncode == 0, err
+    assert "slow reader: " in out
+    assert "a collector is started for the moment" in err
+    assert "collecting for 2s" in err
+    assert "estats: live: " in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_watching_ends_on_a_signal_and_leaves_nothing(tmp_path: Path) -> None:

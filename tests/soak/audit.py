@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bpf.meters import METERS
+from tests.faults.account import NOT_IN_ROWS
 from tests.kernel.tcp_info import Witness, said
 from tests.soak.verdict import Account
 
@@ -73,7 +74,7 @@ class Audit:
             for name in self.levels:
                 self.levels[name] = row[name] or 0
         self.account.replaced = self.sums["replaced"]
-        self.account.counted = self.sums["lost_finals"] + self.sums["untracked"]
+        self.account.counted = sum(self.sums[name] for name in NOT_IN_ROWS)
 
     def _read_ends(self, base: sqlite3.Connection) -> None:
         """A row is stamped by its end and committed later: so look back as far as that may be."""

@@ -131,11 +131,11 @@ def _source(asked: Asked) -> "Generator[Source]":
         yield Source(place, lambda: place.exists() and holder(place) is not None)
     elif asked.replay is not None:
         with at_hand(place) as path:
-            yield Source(path, lambda: False)
+            yield Source(path, lambda: False, str(asked.replay))
     else:
         with collecting(*place) as collector:
             collector.begin()
-            yield Source(collector.path, collector.is_running)
+            yield Source(collector.path, collector.is_running, "live")
             collector.tell()  # what it warned of while the screen was ours
 
 

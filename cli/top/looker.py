@@ -14,9 +14,9 @@ from cli.top.look import Ask, View, look
 class Source:
     """A database, and whether a collector writes to it."""
 
-    def __init__(self, path: Path, is_written: Callable[[], bool]) -> None:
-        """Nothing is opened yet."""
-        self.path, self.is_written = path, is_written
+    def __init__(self, path: Path, is_written: Callable[[], bool], name: str = "") -> None:
+        """Nothing is opened yet; ``name`` is what people call it, if not by its path."""
+        self.path, self.is_written, self.name = path, is_written, name or str(path)
 
     def answer(self, ask: Ask) -> "Answer":
         """Answer it now. Raises EstatsError."""

@@ -159,7 +159,7 @@ class TopApp(App[None]):
     def action_help(self) -> None:
         """Keys, columns, and what is to be known of the answer."""
         view = self._last.view
-        facts = [f"This is {self._source.path}."]
+        facts = [f"This is {self._source.name}."]
         if view is not None and view.taken_us is not None:
             facts += [words.losses_of(view, self._wish), *view.notes]
         self.push_screen(HelpScreen(facts))

@@ -42,7 +42,6 @@ class Top:
 
     async def settle(self) -> None:
         """Until what one sees is what was asked for."""
-        await self.pilot.pause()
         while not self.app.is_answered:
             await asyncio.sleep(_POLL_SECONDS)
         await self.pilot.pause()

@@ -22,6 +22,7 @@ check: tools ## format, lint, types, imports between the rooms, generated files
 	$(PYTHON) -m pyright --pythonpath $(PYTHON)
 	.venv/bin/lint-imports
 	$(PYTHON) -m bpf.generate --check
+	$(PYTHON) -m cli.manual --check
 
 fuzz: tools ## hostile rings, recordings, databases, words and (root) segments, MINUTES=10 in all
 	$(PYTHON) -m tests.fuzz $(or $(MINUTES),10)
@@ -54,6 +55,7 @@ format: tools ## lay the source out, sort the imports, write the generated files
 	$(PYTHON) -m ruff check --select I --fix
 	$(PYTHON) -m ruff format
 	$(PYTHON) -m bpf.generate
+	$(PYTHON) -m cli.manual
 
 clean: ## remove what was made here, .venv included; databases stay
 	rm -rf .venv build dist *.egg-info .hypothesis .*_cache

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _HOME = Path(__file__).resolve().parent
-_ROOMS = ("bpf", "cli", "collector", "diagnosis", "migrations", "storage")
+_ROOMS = ("bpf", "cli", "collector", "diagnosis", "migrations", "storage", "tuning")
 
 
 def _stranger() -> str | None:

@@ -159,7 +159,7 @@ The {len(CATALOGUE)} variables of RFC 4898, of Web10G and of our own, by table. 
 in SQL and in JSON; `estats query --var` takes it in any case. One that is neither the RFC's nor
 Web10G's is marked with a dagger (†): most are finer twins, in microseconds, segments or 64 bits.
 """
-    yield from _table(
+    yield from markdown_table(
         ("status", "variables", "meaning"),
         ((s.value, str(counts[s]), _STATUS_MEANINGS[s]) for s in Status),
     )
@@ -173,7 +173,7 @@ def _section(table: Table) -> Iterator[str]:
     yield ""
     yield f"## {table.value}"
     yield ""
-    yield from _table(
+    yield from markdown_table(
         ("name", "unit", "kind", "status", "exactness", "meaning", "source"),
         (_row(v) for v in in_table(table)),
     )
@@ -193,7 +193,7 @@ def _row(v: Variable) -> tuple[str, ...]:
     )
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+def markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     """Markdown; a bar inside a cell is escaped, or it would end the cell."""
     yield f"| {' | '.join(head)} |"
     yield "|" + "---|" * len(head)

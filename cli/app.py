@@ -3,9 +3,10 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from bpf.errors import EstatsError
 from cli import (
@@ -20,28 +21,18 @@ from cli import (
     read,
     record,
     sql,
+    tune,
     variables,
     watch,
     why,
 )
-from cli.grouped import ASK, COLLECT, KEEP, KNOW, Grouped
+from cli.configuration import Configured, configured
+from cli.exit_codes import exit_codes_help
+from cli.grouped import ASK, CHANGE, COLLECT, KEEP, KNOW, Grouped
 from cli.render import printable
 from cli.to_stdout import with_stdout
 from cli.top import command as top
 from cli.version import program_version
-
-_EXIT_CODES: Final = """\b
-Exit codes:
-  0    done, also if nothing matched
-  1    nobody reads the output any more
-  2    the command line makes no sense
-  3    this host cannot do it (root, BTF, bcc, cgroup v2; descriptors, memory)
-  4    the database cannot be used (foreign, locked, full, gone)
-  5    a recording is damaged, or cannot be written
-  6    a process of the collector died, and none can take its place
-  7    no collector is well (estats status)
-  130  interrupted
-"""
 
 app = typer.Typer(
     name="estats",
@@ -53,17 +44,27 @@ app = typer.Typer(
 )
 
 
-def _add(group: str, command: Callable[..., None], short: str, text: str, examples: str) -> None:
+def _add(
+    group: str,
+    command: Callable[..., None],
+    short: str,
+    text: str,
+    examples: str,
+    kind: type[TyperCommand] = TyperCommand,
+) -> None:
     """Register a command below a heading, with its help and the examples at its end."""
-    app.command(help=text, short_help=short, epilog=examples, rich_help_panel=group)(command)
+    app.command(cls=kind, help=text, short_help=short, epilog=examples, rich_help_panel=group)(
+        command
+    )
 
 
 _add(
     COLLECT,
-    with_stdout(collect.collect),
+    configured(with_stdout(collect.collect)),
     "Collect into a database.",
     collect.HELP,
     collect.EXAMPLES,
+    Configured,
 )
 _add(COLLECT, health.status, "Is a collector well?", health.HELP, health.EXAMPLES)
 _add(COLLECT, doctor.doctor, "Can it run here?", doctor.HELP, doctor.EXAMPLES)
@@ -82,6 +83,7 @@ _add(ASK, top.top, "A full screen, live or in the past.", top.HELP, top.EXAMPLES
 _add(ASK, deltas.deltas, "What changed in a time.", deltas.HELP, deltas.EXAMPLES)
 _add(ASK, why.why, "Why is it slow? What limited connections.", why.HELP, why.EXAMPLES)
 _add(ASK, sql.sql, "What a SELECT finds.", sql.HELP, sql.EXAMPLES)
+_add(CHANGE, tune.tune, "Limits of live connections.", tune.HELP, tune.EXAMPLES)
 _add(KEEP, record.record, "Keep a moment in a file.", record.HELP, record.EXAMPLES)
 _add(KEEP, record.replay, "What a recording says.", record.REPLAY_HELP, record.REPLAY_EXAMPLES)
 _add(KNOW, variables.variables, "What the variables mean.", variables.HELP, variables.EXAMPLES)
@@ -102,7 +104,7 @@ Version = Annotated[
 ]
 
 
-@app.callback(epilog=_EXIT_CODES)
+@app.callback(epilog=exit_codes_help())
 def estats(*, version: Version = False) -> None:
     """RFC 4898 statistics of every TCP connection of this host, as history in SQL.
 

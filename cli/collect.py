@@ -46,7 +46,10 @@ _AT_LARGE: Final = (
 HELP: Final = """Collect the statistics of all TCP connections into a database, until told to stop.
 
 Ctrl-C or SIGTERM ends it in order: what the kernel still holds is fetched, written, and the kernel
-programs are gone. Filters are decided in the kernel; what they leave out costs next to nothing."""
+programs are gone. Filters are decided in the kernel; what they leave out costs next to nothing.
+
+What an option is comes from this line, else from the environment ($ESTATS_COLLECT_KEEP is --keep),
+else from the [collect] of a file (--config), else it is what is said in brackets below."""
 
 EXAMPLES: Final = """\b
 Examples:

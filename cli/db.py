@@ -1,17 +1,19 @@
 """estats db: look after a database: bring it up to date, check it, say what is in it."""
 
 import sys
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 import typer
 
 from bpf.errors import StorageError
 from cli.asking import reading
 from cli.notice import losses
-from cli.options import Db, database
+from cli.options import As, Db, database
+from cli.progress import bar
 from cli.render import Format, Look, printable, say, write
 from cli.rights import as_owner
-from cli.times import age, short
+from cli.times import age, iso, short
 from storage.question import RunPart
 
 app: Final = typer.Typer(
@@ -40,7 +42,8 @@ def upgrade(db: Db = None) -> None:
         lock(path)
         engine = open_writable(path)
         try:
-            applied = migrate.upgrade(engine)
+            with bar("upgrading") as progress:
+                applied = migrate.upgrade(engine, progress)
         finally:
             engine.dispose()
     for step in applied:
@@ -57,12 +60,18 @@ def check(db: Db = None) -> None:
     from storage import inventory, revision  # noqa: PLC0415
     from storage.engine import open_readonly  # noqa: PLC0415
     from storage.errors import storage_errors  # noqa: PLC0415
+    from storage.long import interruptible  # noqa: PLC0415
 
     path = database(db)
     engine = open_readonly(path)
     try:
         revision.check(engine)
-        with storage_errors(path), engine.connect() as connection:
+        with (
+            storage_errors(path),
+            engine.connect() as connection,
+            bar("checking") as progress,
+            interruptible(connection, lambda: progress(None)),
+        ):
             faults = inventory.faults(connection)
     finally:
         engine.dispose()
@@ -77,8 +86,11 @@ def check(db: Db = None) -> None:
 
 
 @app.command(short_help="Say what is in it.", epilog=_example("info"))
-def info(db: Db = None) -> None:
-    """Say what is in a database: its size, its runs, the rows of each table, what was lost."""
+def info(db: Db = None, form: As = Format.TABLE) -> None:
+    """Say what is in a database: its size, its runs, the rows of each table, what was lost.
+
+    As JSON it is one object, with a list of the runs; CSV has a line for each run.
+    """
     from storage import revision  # noqa: PLC0415
     from storage.file import file_bytes  # noqa: PLC0415
 
@@ -86,6 +98,20 @@ def info(db: Db = None) -> None:
     with reading(path) as reader:
         parts = reader.parts(reader.period())
         rows = reader.row_counts()
+        if form is not Format.TABLE:
+            whole = {
+                "file": str(path.absolute()),
+                "bytes": file_bytes(path),
+                "schema": revision.head(),
+                "rows": rows,
+                "runs": list(map(_run, parts)),
+            }
+            if form is Format.CSV:
+                keys = tuple(_run(parts[0])) if parts else ()
+                write(parts, form, replace(_RUNS, keys=keys), sys.stdout)
+            else:
+                write([whole], form, _WHOLE, sys.stdout)
+            return
         print(f"file      {printable(str(path.absolute()))}")
         print(f"size      {file_bytes(path) / 1e6:.1f} MB")
         print(f"schema    {revision.head()}")
@@ -115,19 +141,21 @@ def compact(db: Db = None) -> None:
     before = file_bytes(path)
     with as_owner(path):
         lock(path)
-        rewrite(path, _progress if sys.stderr.isatty() else lambda _: None)
+        with bar("compacting") as progress:
+            rewrite(path, progress)
     print(f"{before / 1e6:.1f} MB became {file_bytes(path) / 1e6:.1f} MB")
 
 
-def _progress(share: float) -> None:
-    """On a terminal: one line that is rewritten, and gone when it is done."""
-    sys.stderr.write("\r" + (f"{share:4.0%} done" if share < 1 else " " * 9 + "\r"))
-    sys.stderr.flush()
+def _run(part: RunPart) -> dict[str, Any]:
+    """A run as an object: its row, its snapshots and what they counted."""
+    period = {"snapshots": part.snapshots, "from": iso(part.from_us), "to": iso(part.to_us)}
+    return {**part.run, **period, **part.meters}
 
 
+_WHOLE: Final[Look[dict[str, Any]]] = Look(keys=(), as_object=lambda whole: whole)
 _RUNS: Final[Look[RunPart]] = Look(
-    keys=(),
-    as_object=lambda part: part.run,
+    keys=(),  # (of the schema, which SQLAlchemy has)
+    as_object=_run,
     header=("run", "from", "to", "end", "snapshots", "source", "host", "interval", "losses"),
     as_row=lambda part: (
         part.run["run_id"],

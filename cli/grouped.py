@@ -6,6 +6,7 @@ from typer.core import TyperGroup
 
 COLLECT: Final = "Collect"
 ASK: Final = "Ask about connections"
+CHANGE: Final = "Change connections"
 KEEP: Final = "Keep and hand on"
 KNOW: Final = "Look up and look after"
 

@@ -18,6 +18,7 @@ from bpf.children import die_with
 from bpf.errors import CollectorError, EstatsError, UsageError
 from bpf.variable import Variable
 from cli.asking import Asked, asking
+from cli.configuration import NO_FILE, without_variables
 from cli.options import database, has_database
 from cli.render import say
 from collector.event import Level
@@ -47,7 +48,7 @@ class Collector:
         self._log = folder / "log"
         self._read = 0
         command = [sys.executable, str(_PROGRAM), "collect", "--db", str(self.path)]
-        command += ["--log-format", "json", *options]
+        command += ["--log-format", "json", "--config", NO_FILE, *options]
         parent = os.getpid()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  (ourselves)
@@ -55,6 +56,7 @@ class Collector:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=without_variables(os.environ),  # (which are about another collector)
                 # Whatever becomes of us, no kernel programs stay behind. No thread of ours could
                 # hold a lock that this takes.
                 preexec_fn=lambda: die_with(parent),  # noqa: PLW1509

@@ -12,6 +12,8 @@ from enum import Enum
 from textwrap import wrap
 from typing import Any, Generic, TextIO, TypeVar
 
+from cli.progress import counted
+
 Cell = str | int | float | None
 Item = TypeVar("Item")
 
@@ -48,7 +50,7 @@ def write(items: Iterable[Item], form: Format, look: Look[Item], out: TextIO) ->
     if form is Format.TABLE:
         rows = map(look.as_row, items)
         return write_table(look.header, rows, out, front=look.front, width=table_width(out))
-    objects = map(look.as_object, items)
+    objects = map(look.as_object, counted(items, out))
     if form is Format.CSV:
         return write_csv(look.keys, objects, out)
     return write_json(objects, out) if form is Format.JSON else write_ndjson(objects, out)

@@ -22,6 +22,7 @@ from cli.live import Place, at_hand, collecting, where
 from cli.names import all_or, variables_of_connections
 from cli.notice import counted
 from cli.picking import chooses_nothing, picking
+from cli.progress import can_be_redrawn
 from cli.render import Format, Look, say, write
 from cli.rounds import Round, Rounds
 from cli.times import duration_us, iso, short
@@ -82,7 +83,7 @@ def watch(  # noqa: PLR0913  (one for each option)
         shown = _until(interrupt, rounds, count)
         if form is not Format.TABLE:
             _stream(shown, variables, growth, form)
-        elif sys.stdout.isatty():
+        elif can_be_redrawn(sys.stdout):
             _on_screen(shown, variables, growth)
         else:
             _in_blocks(shown, variables, growth)
@@ -103,7 +104,7 @@ def _rounds(
     """Of the past, or of a collector that writes: somebody's, or one of our own."""
     place, rest = where(asked), interrupt.rest
     if _is_past(asked, place):
-        pause = seconds if sys.stdout.isatty() else 0
+        pause = seconds if can_be_redrawn(sys.stdout) else 0
         with at_hand(place) as path:
             yield Rounds(path, asked, variables, rest).past(seconds, pause)
     elif isinstance(place, Path):

@@ -20,6 +20,7 @@ def run(connection: Connection) -> None:
         render_as_batch=True,
         # Alembic takes SQLite's DDL for untransactional, which is sqlite3's habit, not SQLite's.
         transactional_ddl=True,
+        on_version_apply=context.config.attributes.get("on_version_apply"),
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -2,22 +2,20 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from storage.engine import open_writable
 from storage.errors import DatabaseFullError, storage_errors
 from storage.file import log_of
+from storage.long import Progress, interruptible
 
-_STEPS: Final = 100_000  # of SQLite's machine, between two looks at how far it is
 
-
-def compact(path: Path, progress: Callable[[float], None]) -> None:
+def compact(path: Path, progress: Progress) -> None:
     """Do it while nobody else writes: the caller holds the lock. ``progress`` gets a share of 1.
 
     SQLite makes a copy beside it and then writes that into the log: each of them takes the room of
-    what is in use. Raises StorageError, DatabaseFullError before it begins among them.
+    what is in use. Raises StorageError, DatabaseFullError before it begins among them, and
+    KeyboardInterrupt, with the database as it was.
     """
     path = path.absolute()
     engine = open_writable(path)
@@ -32,15 +30,13 @@ def compact(path: Path, progress: Callable[[float], None]) -> None:
         _check_room(path, 2 * needed)
         log = log_of(path)
 
-        def look() -> int:
+        def look() -> None:
             written = log.stat().st_size if log.exists() else 0
             progress(min(0.99, written / max(1, needed)))
-            return 0
 
-        database.set_progress_handler(look, _STEPS)
-        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        database.execute("VACUUM")
-        database.set_progress_handler(None, 0)
+        with interruptible(connection, look):
+            database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            database.execute("VACUUM")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     engine.dispose()
     progress(1.0)

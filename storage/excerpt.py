@@ -13,7 +13,7 @@ from storage.engine import open_writable
 from storage.errors import storage_errors
 from storage.migrate import upgrade
 from storage.question import Period
-from storage.schema import CONNECTION, GROUPS, RUN, SAMPLE, SNAPSHOT, THINNED
+from storage.schema import CONNECTION, GROUPS, RUN, SAMPLE, SNAPSHOT, THINNED, TUNING
 
 _AT_ONCE = 400  # values in one condition: SQLite has room for more
 
@@ -70,11 +70,19 @@ def _copy(source: Connection, part: Part, into: Connection) -> int:
     _put(into, SNAPSHOT, snapshots)
     _put(into, THINNED, _some(source, THINNED))
     _put(into, CONNECTION, connections)
+    _put(into, TUNING, _tuned(source, part))
     for group in REFERRED:
         key = f"{group.value}_id"
         _put(into, GROUPS[group], _rows(source, GROUPS[group], key, {row[key] for row in samples}))
     _put(into, SAMPLE, samples)
     return len(samples)
+
+
+def _tuned(source: Connection, part: Part) -> list[dict[str, Any]]:
+    """What had been set of the connections when the period ended."""
+    until_us = part.period.until_us
+    rows = _rows(source, TUNING, "ConnectIndex", part.indexes)
+    return [row for row in rows if until_us is None or row["tuned_us"] <= until_us]
 
 
 def _had_closed(connection: Mapping[str, Any], period: Period) -> bool:

@@ -12,6 +12,7 @@ from storage.schema import (
     METADATA,
     SAMPLE,
     SNAPSHOT,
+    TUNING,
     views,
 )
 
@@ -65,7 +66,7 @@ def _references() -> list[tuple[Table, str, Table]]:
     """Table, column and the table it refers to, where writing does without a foreign key."""
     groups = [table for table in GROUPS.values() if table is not SAMPLE]
     return [
-        *((table, "ConnectIndex", CONNECTION) for table in GROUPS.values()),
+        *((table, "ConnectIndex", CONNECTION) for table in (*GROUPS.values(), TUNING)),
         *((SAMPLE, f"{table.name}_id", table) for table in groups),
         *((table, "snapshot_id", SNAPSHOT) for table in (SAMPLE, LISTENER)),
         (LISTENER, "ListenerIndex", ENDPOINT),

@@ -17,15 +17,17 @@ from sqlalchemy import Connection, Engine
 
 from storage import revision
 from storage.errors import DatabaseDamagedError, storage_errors
+from storage.long import Progress, interruptible, untold
 
 # What was applied is returned; that a migration context was made is nobody's business.
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def upgrade(engine: Engine) -> list[str]:
+def upgrade(engine: Engine, progress: Progress = untold) -> list[str]:
     """Apply what is missing to a database opened for writing; returns those revisions in order.
 
-    Raises SchemaTooNewError, without a change, if a newer program made the database.
+    Raises SchemaTooNewError if a newer program made the database, and KeyboardInterrupt; nothing
+    is changed then.
     """
     path = revision.path_of(engine)
     with storage_errors(path), _migrating(engine) as connection:
@@ -33,11 +35,22 @@ def upgrade(engine: Engine) -> list[str]:
         revision.refuse_newer(engine, before)
         pending = [step for step in revision.known() if before is None or step > before]
         if pending:
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            _check_references(path, connection)
+            _apply(path, connection, len(pending), progress)
     return pending
+
+
+def _apply(path: Path, connection: Connection, steps: int, progress: Progress) -> None:
+    done = 0
+
+    def note(**_: object) -> None:
+        nonlocal done
+        done += 1
+
+    config = _config()
+    config.attributes.update(connection=connection, on_version_apply=note)
+    with interruptible(connection, lambda: progress(done / steps)):
+        command.upgrade(config, "head")
+        _check_references(path, connection)
 
 
 def _config() -> Config:

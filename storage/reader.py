@@ -16,6 +16,7 @@ from storage.engine import open_readonly
 from storage.errors import from_sqlite
 from storage.excerpt import Part, write_excerpt
 from storage.filters import define_net_test
+from storage.frame import Frame, frame_of, variables_named
 from storage.question import Period, Question, RunPart, Sample, Standing, Thinned, Value
 from storage.schema import ENDPOINT, RUN, SAMPLE, SNAPSHOT, THINNED
 from storage.select import (
@@ -28,6 +29,7 @@ from storage.select import (
     listeners,
     series,
 )
+from storage.tuned import Logged, pending
 
 _STREAMED: Final = {"yield_per": 500}  # rows that are fetched at a time
 
@@ -174,6 +176,10 @@ class Reader:
         define_net_test(self._connection, question.wanted.nets)
         return self._connection.scalar(count(question)) or 0
 
+    def tuned(self, boot_id: str) -> list[Logged]:
+        """What `estats tune` set since that boot and did not revert, oldest first."""
+        return pending(self._connection, boot_id)
+
     def excerpt(self, question: Question, target: Path, *, is_stretch: bool) -> tuple[int, int]:
         """Write the chosen connections to a new database; how many they and their samples are.
 
@@ -212,6 +218,19 @@ class Reader:
         statement = series(sampled, question.period)
         for found in self._rows(connections(variables, question), question):
             yield from self._samples(statement, variables, dict(found), question.period)
+
+    def frame(
+        self, names: Sequence[str], question: Question | None = None, *, history: bool = False
+    ) -> Frame:
+        """Variables by their names as columns: a row for each connection, as ``latest`` has it.
+
+        With ``history`` one for each sample; without a question of all connections and all time.
+        Raises UsageError for a name that is no variable of a connection.
+        """
+        variables = variables_named(names)
+        asked = question or Question(self.period())
+        samples = self.history if history else self.latest
+        return frame_of(samples(variables, asked), variables)
 
     def listeners(
         self, variables: Sequence[Variable], question: Question, *, history: bool = False

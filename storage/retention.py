@@ -306,7 +306,7 @@ class Retention:
         return ended is not None and self._forget_run(ended)
 
     def _forget_connections(self, numbers: Sequence[int]) -> None:
-        """Whole: their samples, what these refer to, and their rows."""
+        """Whole: their samples, what these refer to, what was set of them, and their rows."""
         touched = set[int]()
         for number in numbers:
             found = self._database.execute(_ALL_OF_ONE, (number,)).fetchall()
@@ -314,7 +314,8 @@ class Retention:
             touched.update(row[0] for row in found)
             for n, group in enumerate(_GROUPS):
                 self._delete(group, f"{group}_id", {row[1 + n] for row in found})
-        self._delete("connection", "ConnectIndex", numbers)
+        for table in ("tuning", "connection"):
+            self._delete(table, "ConnectIndex", numbers)
         self.connections += len(numbers)
         self._drop_snapshots(self._keep, touched)
 

@@ -128,6 +128,25 @@ ENDPOINT = SqlTable(
     Index("ix_endpoint_local_port", "LocalPort"),
 )
 
+#: What `estats tune` set, a row for each value: what it was, was to be, and is. Values are text, as
+#: the command writes them: a number, or a word.
+TUNING = SqlTable(
+    "tuning",
+    METADATA,
+    Column("tuning_id", Integer, primary_key=True),
+    Column("ConnectIndex", _INTEGER, nullable=False),
+    Column("tuned_us", _INTEGER, nullable=False),
+    Column("uid", Integer, nullable=False, comment="who logged in, or else whose process it was"),
+    Column("variable", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("wanted", Text, comment="NULL: it came along with another"),
+    Column("accepted", Text, comment="what the kernel made of it; NULL: not set, or not known"),
+    Column("refused", Text, comment="why it was not set"),
+    Column("reverted_us", _INTEGER),
+    Column("reverted", Text, comment="what the kernel made of that; NULL: it cannot be restored"),
+    Index("ix_tuning_connectindex", "ConnectIndex"),
+)
+
 
 def column(v: Variable) -> Column[int]:
     """The SQL column of one variable: stored, or computed when read."""

@@ -38,7 +38,7 @@ from storage.schema import (
 NOT_FROM_BIRTH: Final = ("backfill", "polled")
 
 _INDEX = CONNECTION.c.ConnectIndex
-_NOT_IN_ANSWERS = ("AddressType", "pid_start_ns", "cookie")
+_NOT_IN_ANSWERS = ("AddressType", "pid_start_ns")
 
 
 class _Rows:

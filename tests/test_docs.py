@@ -23,7 +23,9 @@ from tests.documented import write_database
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
-BY_HAND = "\n".join(text for name, text in TEXT.items() if name != "variables.md")
+BY_HAND = "\n".join(
+    text for name, text in TEXT.items() if name not in ("variables.md", "commands.md")
+)
 
 #: Options that every command has, or that are the shell's business.
 USUAL_OPTIONS = {"--help", "--install-completion", "--show-completion", "--version"}
@@ -93,6 +95,19 @@ def test_every_shell_example_answers(
             assert ran.stdout, line
 
 
+def test_the_python_examples_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one session: a block may use what those before it have made."""
+    monkeypatch.chdir(folder)
+    blocks = [block.values[0] for block in _blocks("python")]
+    assert blocks
+    session: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), session)  # noqa: S102  (our own page)
+        assert ("print(" in block) == bool(capsys.readouterr().out), block
+
+
 def test_every_command_in_the_docs_exists() -> None:
     """A renamed command is renamed in the docs, too."""
     spoken_of = set(
@@ -106,7 +121,7 @@ def test_every_option_in_the_docs_exists() -> None:
     """And so is an option."""
     spoken_of = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", _code(BY_HAND)))
 
-    others = {"--check", "--minutes", "--quick"}  # of bpf.generate and bench
+    others = {"--check", "--minutes", "--quick"}  # of what generates, and of bench
 
     assert spoken_of <= set().union(*COMMANDS.values()) | USUAL_OPTIONS | others
 
@@ -119,15 +134,17 @@ def test_every_command_is_in_the_docs(command: str) -> None:
 
 @pytest.mark.parametrize("command", [words for words, options in COMMANDS.items() if options])
 def test_every_option_is_in_the_docs(command: str) -> None:
-    """Those of ``estats collect`` on the page about collecting, all others where one asks."""
-    page = TEXT["collecting.md" if command == "collect" else "query.md"]
+    """Those of ``estats collect`` and ``tune`` on pages of their own, all others where one asks."""
+    page = {"collect": "collecting.md", "tune": "tuning.md"}.get(command, "query.md")
 
-    assert {option for option in COMMANDS[command] if f"`{option}" not in page} == set()
+    text = TEXT[page] + (TEXT["query.md"] if command == "tune" else "")  # which connections
+
+    assert {option for option in COMMANDS[command] if f"`{option}" not in text} == set()
 
 
 def test_every_column_of_ours_is_in_the_docs() -> None:
     """The catalogue's are on the generated page; these are written by hand."""
-    names = {c.name for t in (schema.CONNECTION, schema.ENDPOINT) for c in t.columns}
+    names = {c.name for t in (schema.CONNECTION, schema.ENDPOINT, schema.TUNING) for c in t.columns}
     names |= METERS.keys()
     tables = {t.name for t in schema.METADATA.sorted_tables} | schema.views().keys()
 

@@ -15,7 +15,6 @@ from tests.documented import write_database
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "from-web10g.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)
-NOT_YET = "not here yet"
 
 #: Their programs and options, as their usage texts have them.
 THEIRS = {
@@ -48,13 +47,6 @@ def test_every_program_and_option_of_theirs_has_a_line() -> None:
         spoken_of.setdefault(words[0].strip("`"), set()).update(options)
     assert {name: spoken_of.get(name) for name in THEIRS} == THEIRS
     assert len(THEIRS) == 11
-
-
-def test_what_is_missing_is_what_the_page_says_is_missing() -> None:
-    """A line that says so goes when the command comes."""
-    missing = {theirs.split()[0].strip("`") for theirs, ours in ROWS if ours == NOT_YET}
-    commands = {command.name for command in app.registered_commands}
-    assert missing == ({"web10g-writevar"} if "tune" not in commands else set())
 
 
 def test_every_line_of_ours_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("bpf", "collector", "storage", "migrations", "diagnosis", "cli")
+ROOMS = ("bpf", "collector", "storage", "migrations", "diagnosis", "tuning", "cli")
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 500
 DATA_FILES = {"bpf/catalogue.py"}  # rows, not logic
@@ -75,7 +75,9 @@ def test_a_test_says_its_rule(path: Path) -> None:
             assert ast.get_docstring(function), f"{path}:{function.lineno} {function.name}"
 
 
-@pytest.mark.parametrize("room", ["collector", "storage", "migrations", "diagnosis", "cli"])
+@pytest.mark.parametrize(
+    "room", ["collector", "storage", "migrations", "diagnosis", "tuning", "cli"]
+)
 def test_a_room_loads_without_bcc(room: str) -> None:
     """LLVM stays in memory once it is loaded, and only the loader's child may pay for it."""
     modules = [

@@ -29,7 +29,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _copy_source(target: Path) -> None:
     for name in ("pyproject.toml", "README.md", "LICENSE", "estats.py"):
         (target / name).write_bytes((ROOT / name).read_bytes())
-    for room in ("bpf", "collector", "storage", "migrations", "diagnosis", "cli"):
+    rooms = ("bpf", "collector", "storage", "migrations", "diagnosis", "tuning", "cli")
+    for room in (*rooms, "packaging"):
         for path in (ROOT / room).rglob("*"):
             copy = target / path.relative_to(ROOT)
             if path.is_file() and "__pycache__" not in path.parts:
@@ -74,6 +75,13 @@ def test_the_wheel_holds_what_is_read_at_run_time(wheel: Path) -> None:
 
     assert {p.relative_to(ROOT).as_posix() for p in wanted} <= names
     assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_the_manual_is_where_man_looks(bin_folder: Path) -> None:
+    """Beside the folder of the command, which is in the PATH."""
+    pages = {page.name for page in (bin_folder.parent / "share" / "man" / "man1").iterdir()}
+
+    assert pages == {page.name for page in (ROOT / "packaging" / "man" / "man1").iterdir()}
 
 
 def test_the_installed_command_runs_in_a_foreign_project(

@@ -36,10 +36,11 @@ def estats(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Estats:
-    """The command line, in an empty folder and without $ESTATS_DB."""
+    """The command line, in an empty folder, without $ESTATS_DB and this host's configuration."""
     # What it gives up here, this process would lack in the tests to come: tests/kernel has it done.
     monkeypatch.setattr("collector.fleet.keep_for_supervising", lambda **_: None)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.configuration.SYSTEM_FILE", tmp_path / "etc" / "estats.toml")
     for name in ("ESTATS_DB", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 

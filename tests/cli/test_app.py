@@ -66,6 +66,27 @@ def test_the_main_help_groups_the_commands() -> None:
     assert len({re.search("[A-Z]", line).start() for line in listed}) == 1  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize(
+    "command",
+    [*COMMANDS, *OF_DB, ["query", "--nonsense"], ["query", "--db", "none.db"]],
+    ids=" ".join,
+)
+def test_no_colours_get_into_what_is_piped(
+    estats: Estats, story: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], form: str
+) -> None:
+    """Answers, help and errors are plain, whatever $FORCE_COLOR says."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = estats(*command, "--help")
+    assert "\x1b" not in shown.out + shown.err
+    if command[0] in ("query", "connections", "read", "deltas", "listeners", "why", "status"):
+        named = ["1"] if command[0] in ("read", "deltas") else []
+        place = [] if "--db" in command else ["--db", story]
+        answer = estats(*command, *named, *place, "--format", form)
+        assert answer.out or answer.err
+        assert "\x1b" not in answer.out + answer.err
+
+
 def test_help_says_whose_ports_they_are() -> None:
     """Dport is the remote one."""
     words = " ".join(CliRunner().invoke(cli.app.app, ["query", "--help"]).output.split())

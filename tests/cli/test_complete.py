@@ -68,3 +68,33 @@ def test_other_shells_get_what_it_means_too(story: Path, tmp_path: Path, shell: 
     """With the offer."""
     said = " ".join(offered(f"estats read --db {story} 3", tmp_path, shell))
     assert "3" in said and "192.0.2.9:22 198.51.100.7:51000" in said.replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("how", "shell"),
+    [
+        ("--show-completion", "bash"),
+        ("--install-completion", "bash"),
+        ("--install-completion", "zsh"),
+        ("--install-completion", "fish"),
+    ],
+)
+def test_completion_is_shown_and_installed(tmp_path: Path, how: str, shell: str) -> None:
+    """For the command by its name, however it was called; installed, it lies below the home."""
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",  # no shell is above this
+    }
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "estats.py"), how, shell],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    made = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+    assert ran.returncode == 0, ran.stderr
+    assert "_ESTATS_COMPLETE=complete_" in (ran.stdout if how == "--show-completion" else made)
+    assert bool(made) == (how == "--install-completion")

@@ -38,6 +38,7 @@ FIELDS: Final[Mapping[str, tuple[int, int]]] = {
     "tcpi_min_rtt": (148, 4),
     "tcpi_data_segs_in": (152, 4),
     "tcpi_data_segs_out": (156, 4),
+    "tcpi_busy_time": (168, 8),
     "tcpi_bytes_sent": (200, 8),
     "tcpi_bytes_retrans": (208, 8),
     "tcpi_dsack_dups": (216, 4),

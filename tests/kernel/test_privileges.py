@@ -280,7 +280,7 @@ def test_code_in_a_folder_that_only_root_enters_will_do(place: Path) -> None:
     hidden = made(place, "hidden", 0, 0o700)
     copy = hidden / "estats"
     copy.mkdir()
-    for name in ("bpf", "collector", "storage", "migrations", "diagnosis", "cli"):
+    for name in ("bpf", "collector", "storage", "migrations", "diagnosis", "tuning", "cli"):
         shutil.copytree(HOME / name, copy / name)
     shutil.copy(HOME / "estats.py", copy)
     folder = made(place, "elsewhere", OWNER, 0o755)

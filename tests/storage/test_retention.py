@@ -20,6 +20,7 @@ from storage.engine import open_readonly
 from storage.question import Period, Question, Sample
 from storage.reader import Reader, open_reader
 from storage.retention import Retention
+from storage.tuned import Entry, Log
 from storage.writer import Writer
 from tests.storage.contents import rows
 from tests.storage.retained import AT, MINUTE, SECOND, Step, Told, run_row, steps, write
@@ -205,6 +206,24 @@ def test_space_is_given_back(database: Path, monkeypatch: pytest.MonkeyPatch) ->
     given_back = before - database.stat().st_size
     assert given_back > before / 2
     assert given_back > sum(times) * 20 * 2_048
+    assert_sound(database)
+
+
+def test_what_was_tuned_is_forgotten_with_its_connection(database: Path) -> None:
+    """And stays as long as that does."""
+    told = Told()
+    writer = Writer(database, run_row(), Bounds(keep_us=MINUTE))
+    writer.write(told.snapshot(busy(1)[0]))
+    limit = {"variable": "LimCwnd", "before": "unlimited", "wanted": "9", "accepted": "9"}
+    Log(database, 1, 0).settle([Entry(connect_index=i, **limit) for i in (1, 2)])
+    writer.write(told.snapshot(Step(1, {1: (1, 0, 0)}, frozenset({2}), {})))
+    for _ in range(3):
+        writer.write(told.snapshot(Step(90, {1: (1, 0, 0)}, frozenset(), {})))
+    while writer.forget():
+        pass
+    writer.close("done")
+    assert rows(database, "SELECT ConnectIndex FROM connection WHERE ConnectIndex < 3") == [(1,)]
+    assert rows(database, "SELECT ConnectIndex FROM tuning") == [(1,)]
     assert_sound(database)
 
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 
 purpose=${1:-}
 case $purpose in
-run) extras='' larger='test kernels' ;;
+run) extras='[top]' larger='test kernels' ;;
 test) extras='[test]' larger=kernels ;;
 kernels) extras='[test,kernels]' larger='' ;;
 *)
@@ -45,6 +45,7 @@ lacking() {
 		bpftool bpftool
 		ps procps
 		gcc gcc
+		tmux tmux
 	PROGRAMS
 	[ -e /usr/include/stdio.h ] || echo libc6-dev
 	[ "$purpose" = kernels ] || return 0
@@ -89,9 +90,9 @@ name_packages() {
 		;;
 	test)
 		cat >&2 <<-NAMES
-			  Fedora    python3-bcc iproute iproute-tc nftables curl iperf iperf3 ethtool tcpdump tcptrace wireshark-cli sqlite bpftool procps-ng gcc glibc-devel
-			  openSUSE  python3-bcc iproute2 nftables curl iperf ethtool tcpdump wireshark sqlite3 bpftool procps gcc glibc-devel
-			  Arch      python-bcc iproute2 nftables curl iperf iperf3 ethtool tcpdump wireshark-cli sqlite bpf procps-ng gcc
+			  Fedora    python3-bcc iproute iproute-tc nftables curl iperf iperf3 ethtool tcpdump tcptrace wireshark-cli sqlite bpftool procps-ng gcc tmux glibc-devel
+			  openSUSE  python3-bcc iproute2 nftables curl iperf ethtool tcpdump wireshark sqlite3 bpftool procps gcc tmux glibc-devel
+			  Arch      python-bcc iproute2 nftables curl iperf iperf3 ethtool tcpdump wireshark-cli sqlite bpf procps-ng gcc tmux
 		NAMES
 		;;
 	esac

@@ -32,6 +32,7 @@ from cli.exit_codes import exit_codes_help
 from cli.grouped import ASK, CHANGE, COLLECT, KEEP, KNOW, Grouped
 from cli.render import printable
 from cli.to_stdout import with_stdout
+from cli.top import command as top
 from cli.version import program_version
 
 app = typer.Typer(
@@ -79,6 +80,7 @@ _add(
 )
 _add(ASK, read.read, "All variables of a connection.", read.HELP, read.EXAMPLES)
 _add(ASK, watch.watch, "Values as they change.", watch.HELP, watch.EXAMPLES)
+_add(ASK, top.top, "A full screen, live or in the past.", top.HELP, top.EXAMPLES)
 _add(ASK, deltas.deltas, "What changed in a time.", deltas.HELP, deltas.EXAMPLES)
 _add(ASK, why.why, "Why is it slow? What limited connections.", why.HELP, why.EXAMPLES)
 _add(ASK, plot.plot, "Variables over time, drawn.", plot.HELP, plot.EXAMPLES)

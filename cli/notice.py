@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bpf.variable import HISTORIES, Status, Variable
@@ -35,11 +35,15 @@ def say_nothing(name: str, all_parts: Sequence[RunPart]) -> None:
 def say_thinned(found: Sequence[Thinned]) -> None:
     """Say from when on the history is whole, and what it was thinned to before."""
     for part in found:
-        until = short(part.until_us)
-        if part.step_us is None:
-            say(f"before {until} all is forgotten but what the connections open then stood at")
-        else:
-            say(f"up to {until} a connection has one sample in {age(part.step_us)}")
+        say(thinned_to(part))
+
+
+def thinned_to(part: Thinned) -> str:
+    """What one step of the thinning left."""
+    until = short(part.until_us)
+    if part.step_us is None:
+        return f"before {until} all is forgotten but what the connections open then stood at"
+    return f"up to {until} a connection has one sample in {age(part.step_us)}"
 
 
 def losses(parts: Sequence[RunPart]) -> str:
@@ -69,6 +73,12 @@ def losses(parts: Sequence[RunPart]) -> str:
 
 def say_unknown(variables: Sequence[Variable], parts: Sequence[RunPart]) -> None:
     """Say which of the variables asked for have no values, and why: a line for each reason."""
+    for sentence in unknown(variables, parts):
+        say(sentence)
+
+
+def unknown(variables: Sequence[Variable], parts: Sequence[RunPart]) -> Iterator[str]:
+    """Which of these variables have no values, and why: a sentence for each reason."""
     by_reason: dict[str, list[str]] = {}
     for variable in variables:
         if reason := why_unknown(variable, [part.run for part in parts]):
@@ -76,7 +86,7 @@ def say_unknown(variables: Sequence[Variable], parts: Sequence[RunPart]) -> None
     for reason, names in by_reason.items():
         more = len(names) - _NAMES_SHOWN
         rest = f" and {more} more" if more > 0 else ""
-        say(f"no value for {', '.join(names[:_NAMES_SHOWN])}{rest}: {reason}")
+        yield f"no value for {', '.join(names[:_NAMES_SHOWN])}{rest}: {reason}"
 
 
 def why_unknown(variable: Variable, runs: Sequence[Mapping[str, Any]]) -> str | None:

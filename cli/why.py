@@ -104,13 +104,13 @@ def why(asked: Asked, *, length: options.For = None, form: options.As = Format.T
     whole = replace(asked, limit=None)
     with coming(whole, length, _LIVE_DEFAULT) as there, asking(there, VARIABLES) as answer:
         reader, question = answer
-        found = list(_diagnosed(reader, question))
+        found = list(diagnosed(reader, question))
         if asked.order == Order():
             found.sort(key=lambda each: -each.moved)
         if not found:
             say("no connection matches")
         if form is Format.TABLE and found:
-            lines = _told(found[0]) if len(found) == 1 else _summary(found)
+            lines = told(found[0]) if len(found) == 1 else _summary(found)
             print("\n".join(map(printable, lines)))
         if form is not Format.TABLE or len(found) > 1:
             limit = asked.limit or (_ROWS if form is Format.TABLE else None)
@@ -119,7 +119,7 @@ def why(asked: Asked, *, length: options.For = None, form: options.As = Format.T
                 say(f"{len(found) - _ROWS} more: --limit says how many are listed")
 
 
-def _diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:
+def diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:
     """Each connection that matches, with a verdict, in the order that was asked for."""
     lives = {life.connection["ConnectIndex"]: life for life in reader.latest(VARIABLES, question)}
     seen: dict[int, Observed] = {}
@@ -202,7 +202,7 @@ def _row(found: Diagnosed) -> list[Cell]:
     ]
 
 
-def _told(found: Diagnosed) -> list[str]:
+def told(found: Diagnosed) -> list[str]:
     """One connection, in sentences."""
     row, seen, verdict = found.connection, found.seen, found.verdict
     (local, remote), whose = ends(row), owner(row)

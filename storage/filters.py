@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import ip_address
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, false, func, or_, select
 from sqlalchemy import Table as SqlTable
 
 from bpf.filters import Network
@@ -41,7 +41,24 @@ def conditions(wanted: Filter, period: Period) -> list[ColumnElement[bool]]:
         found.append(func.in_nets(c.LocalAddress) | func.in_nets(c.RemAddress))
     if wanted.states:
         found.append(_state(period).scalar_subquery().in_(wanted.states))
-    return found
+    return found + [_has_text(text, wanted, period) for text in wanted.texts]
+
+
+def _has_text(text: str, wanted: Filter, period: Period) -> ColumnElement[bool]:
+    """That it is in the ends as people write them, in the process, or in a word for the state."""
+    c = CONNECTION.c
+    ends = ((c.LocalAddress, c.LocalPort), (c.RemAddress, c.RemPort))
+    # Brackets as around an IPv6 address, so that what is seen of an end can be typed.
+    written = [
+        func.iif(func.instr(address, ":") > 0, "[" + address + "]", address) + ":" + port.cast(Text)
+        for address, port in ends
+    ]
+    process = c.comm + "[" + c.pid.cast(Text) + "]"
+    found = [func.instr(func.lower(each), text.lower()) > 0 for each in (*written, process)]
+    states = [number for number, word in wanted.state_words if text.lower() in word.lower()]
+    if states:
+        found.append(_state(period).scalar_subquery().in_(states))
+    return or_(*found)
 
 
 def _has_ends(ends: Ends) -> ColumnElement[bool]:

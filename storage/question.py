@@ -19,8 +19,9 @@ class Filter:
     Several values in one field are alternatives. Ports are half-open ranges; addresses are
     spelled as the database spells them; ``comms`` may hold the wildcards * and ?; ``states`` are
     RFC numbers; ``is_open`` asks for connections open, or closed, at the end of the period.
-    ``indexes`` and ``ends`` name connections, and are alternatives to each other too; listeners
-    have neither.
+    ``indexes`` and ``ends`` name connections, and are alternatives to each other too; each of
+    ``texts`` must be found, in any case, in the connection's ends, its process, or the words that
+    ``state_words`` has for its state. Listeners have none of these.
     """
 
     local_ports: tuple[range, ...] = ()
@@ -34,6 +35,8 @@ class Filter:
     is_open: bool | None = None
     indexes: tuple[int, ...] = ()
     ends: tuple[Ends, ...] = ()
+    texts: tuple[str, ...] = ()
+    state_words: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +66,14 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Sort by a column of ``connection`` or a variable's latest value; unknown ones come last."""
+    """Sort by a column of ``connection`` or a variable's latest value; unknown ones come last.
+
+    With ``grown`` a counter counts by how far it came in the period.
+    """
 
     by: str | Variable = "ConnectIndex"
     descending: bool = False
+    grown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from storage.schema import ENDPOINT, RUN, SAMPLE, SNAPSHOT, THINNED
 from storage.select import (
     NOT_FROM_BIRTH,
     connections,
+    count,
     identity,
     is_sampled,
     latest,
@@ -86,6 +87,21 @@ class Reader:
             last_run=last["run_id"],
             runs={row.run_id: row.last_us for row in self._connection.execute(runs)},
         )
+
+    def moment(self, until_us: int | None = None) -> int | None:
+        """When the newest snapshot up to a time was taken; None without one."""
+        if until_us is None:  # the last one written, as in ``period``
+            asked = select(SNAPSHOT.c.taken_us).order_by(SNAPSHOT.c.snapshot_id.desc())
+        else:
+            taken = SNAPSHOT.c.taken_us
+            asked = select(taken).where(taken <= until_us).order_by(taken.desc())
+        return self._connection.scalar(asked.limit(1))
+
+    def moment_after(self, moment_us: int) -> int | None:
+        """When the first snapshot after a time was taken; None without one."""
+        taken = SNAPSHOT.c.taken_us
+        asked = select(taken).where(taken > moment_us).order_by(taken)
+        return self._connection.scalar(asked.limit(1))
 
     def parts(self, period: Period) -> list[RunPart]:
         """Each run that has snapshots in the period, oldest first."""
@@ -163,6 +179,11 @@ class Reader:
     def row_counts(self) -> dict[str, int]:
         """How many rows each table has."""
         return inventory.row_counts(self._connection)
+
+    def count(self, question: Question) -> int:
+        """How many connections match, whatever the limit."""
+        define_net_test(self._connection, question.wanted.nets)
+        return self._connection.scalar(count(question)) or 0
 
     def tuned(self, boot_id: str) -> list[Logged]:
         """What `estats tune` set since that boot and did not revert, oldest first."""

@@ -20,7 +20,7 @@ from sqlalchemy import (
     select,
 )
 
-from bpf.variable import REFERRED, Group, Table, Variable
+from bpf.variable import REFERRED, Group, Kind, Table, Variable
 from storage.filters import conditions, endpoint_conditions
 from storage.question import Period, Question
 from storage.schema import (
@@ -109,6 +109,15 @@ def latest(variables: Sequence[Variable], question: Question, *, growth: bool) -
     return _ordered(select(*picked), source, question)
 
 
+def count(question: Question) -> Select[int]:
+    """How many connections match, whatever the limit."""
+    return (
+        select(func.count())
+        .select_from(CONNECTION)
+        .where(*conditions(question.wanted, question.period))
+    )
+
+
 def series(variables: Sequence[Variable], period: Period) -> Select[Any]:
     """One connection's samples in the period, by time; parameter ``connect_index``.
 
@@ -167,6 +176,9 @@ def _ordered(statement: Select[Any], source: FromClause, question: Question) -> 
     if isinstance(by, str):
         key: ColumnElement[Any] = CONNECTION.c[by]
         keys = [key]
+    elif question.order.grown and by.kind is Kind.COUNTER:
+        source, key = _growth(source, by, question.period)
+        keys = [key]
     else:
         row = _Rows("ordering", [by])
         source = row.join(source, _newest(question.period.last))
@@ -184,6 +196,18 @@ def _ordered(statement: Select[Any], source: FromClause, question: Question) -> 
         .order_by(*order)
         .limit(question.limit)
     )
+
+
+def _growth(
+    source: FromClause, v: Variable, period: Period
+) -> tuple[FromClause, ColumnElement[Any]]:
+    """How far a counter came in the period; a 64-bit one wraps as SQLite's own integers do."""
+    now, base = _Rows("ordering", [v]), _Rows("beginning", [v])
+    source = base.join(now.join(source, _newest(period.last)), _base(period))
+    from_birth = case((CONNECTION.c.origin.not_in(NOT_FROM_BIRTH), 0))
+    had = base.sample.c.snapshot_id
+    grown = now.value(v) - case((had.is_(None), from_birth), else_=base.value(v))
+    return source, grown if v.bits == 64 else grown.op("&")(v.modulus - 1)
 
 
 def _taken(row: FromClause) -> ScalarSelect[Any]:

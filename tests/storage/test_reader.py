@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,13 @@ def test_history_and_latest_are_what_a_plain_reading_of_the_rows_gives(
         question = Question(reader.period(first * 1_000_000, last * 1_000_000))
         history = list(reader.history(VARIABLES, question))
         latest = list(reader.latest(VARIABLES, question, growth=True))
+        by_growth = Order(RETRANS, descending=True, grown=True)
+        grown = list(reader.latest(VARIABLES, replace(question, order=by_growth), growth=True))
     path.unlink()
     if first > max(map(len, several)):
         assert (history, latest) == ([], [])
         return
+    assert grown == sorted(latest, key=_by_growth)
     for index, life in enumerate(several, start=1):
         whole = _expected(life)
         mine = [s for s in history if s.connection["ConnectIndex"] == index]
@@ -116,6 +120,15 @@ def test_history_and_latest_are_what_a_plain_reading_of_the_rows_gives(
         stands = [values for number, values in whole if number <= last]
         assert newest.values == (stands[-1] if stands else (None, None))
         _check_bases(mine, newest, [values for number, values in whole if number < first])
+
+
+def _by_growth(sample: Sample) -> tuple[bool, int, int]:
+    """What grew most comes first, what is unknown last, and among equals the oldest first."""
+    now, base = sample.values[0], sample.base[0] if sample.base else None
+    index = sample.connection["ConnectIndex"]
+    if isinstance(now, int) and isinstance(base, int):
+        return False, -((now - base) % 2**32), index
+    return True, 0, index
 
 
 def _check_bases(history: list[Sample], latest: Sample, earlier: list[tuple[Any, ...]]) -> None:
@@ -153,6 +166,7 @@ def _statements() -> Iterator[list[tuple[str, Any]]]:
         Filter(nets=(IPv4Network("10.0.0.0/8"),), comms=("ip*",), pids=(42,)),
         Filter(states=frozenset({5}), is_open=True),
         Filter(is_open=False, local_addresses=("10.0.0.1",), rem_addresses=("10.0.0.2",)),
+        Filter(texts=("5001", "estab"), state_words=((5, "established"),)),
     ],
 )
 @pytest.mark.parametrize("since_us", [None, EPOCH_US])
@@ -163,12 +177,16 @@ def test_no_question_scans_a_table_that_grows_with_time(
     variables = tuple(v for v in BY_NAME.values() if v.table in SAMPLED)
     with open_reader(story) as reader, _statements() as statements:
         period = reader.period(since_us, None if since_us is None else since_us + 10**9)
-        for order in (Order(), Order("opened_us"), Order(RETRANS, descending=True)):
+        largest, fastest = Order(RETRANS, descending=True), Order(RETRANS, grown=True)
+        for order in (Order(), Order("opened_us"), largest, fastest):
             question = Question(period, wanted, order, limit=10)
+            reader.count(question)
             list(reader.latest(variables, question))
             list(reader.latest(variables, question, growth=True))
             list(reader.history(variables, question))
-    assert len(statements) >= 9
+        reader.moment(EPOCH_US)
+        reader.moment_after(EPOCH_US)
+    assert len(statements) >= 12
     with closing(sqlite3.connect(story)) as database:
         database.create_function("in_nets", 1, lambda text: True)
         for statement, parameters in set(statements):
@@ -176,6 +194,62 @@ def test_no_question_scans_a_table_that_grows_with_time(
             scans = [detail for *_, detail in plan if detail.startswith("SCAN")]
             assert all(re.match("SCAN (connection|snapshot)", scan) for scan in scans), statement
             assert all("AUTOMATIC" not in detail for *_, detail in plan), statement
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("5001",), [1, 2, 4]),
+        (("10.0.0.1:40000",), [1]),
+        (("[FD00::2]:40001",), [2]),
+        (("IPERF",), [1]),
+        (("[77]",), [3]),
+        (("5001", "finwait"), []),
+        (("5001", "estab"), [2, 4]),
+        (("51000", "nobody"), []),
+        (("%",), []),
+        (("_",), []),
+    ],
+)
+def test_a_text_is_found_in_what_one_sees_of_a_connection(
+    story: Path, texts: tuple[str, ...], expected: list[int]
+) -> None:
+    """Its ends as they are written, its process, the word for its state; every text must be."""
+    wanted = Filter(texts=texts, state_words=((1, "closed"), (5, "established"), (6, "finWait1")))
+    with open_reader(story) as reader:
+        question = Question(reader.period(), wanted, limit=1)
+        found = reader.latest((), replace(question, limit=None))
+        assert [s.connection["ConnectIndex"] for s in found] == expected
+        assert reader.count(question) == len(expected)
+
+
+def test_snapshots_are_found_by_their_time(story: Path) -> None:
+    """The newest up to a time, the first after it; the last one written if no time is named."""
+    second = 1_000_000
+    with open_reader(story) as reader:
+        assert reader.moment() == EPOCH_US + 103 * second
+        assert reader.moment(EPOCH_US + 3 * second) == EPOCH_US + 3 * second
+        assert reader.moment(EPOCH_US + 3 * second - 1) == EPOCH_US + 2 * second
+        assert reader.moment(EPOCH_US) is None
+        assert reader.moment_after(EPOCH_US) == EPOCH_US + second
+        assert reader.moment_after(EPOCH_US + 4 * second) == EPOCH_US + 101 * second
+        assert reader.moment_after(EPOCH_US + 103 * second) is None
+
+
+def test_a_wrapped_counter_is_sorted_by_how_far_it_came(story: Path) -> None:
+    """Of 32 bits and of 64, as it is told; of what is older than the collector from its base on."""
+    with open_reader(story) as reader:
+        period = reader.period(EPOCH_US + 102_000_000)
+        for name in ("segsretrans", "hcdataoctetsout"):
+            v = BY_NAME[name]
+            question = Question(period, Filter(), Order(v, descending=True, grown=True))
+            found = list(reader.latest((v,), question, growth=True))
+            indexes = [s.connection["ConnectIndex"] for s in found]
+            grown = [v.growth(s.values[0], s.base[0]) for s in found]  # type: ignore[arg-type, index]
+            assert dict(zip(indexes, grown, strict=True)) == (
+                {3: 10, 4: 7} if v.bits == 32 else {3: 500, 4: 10}
+            )
+            assert indexes == [3, 4]
 
 
 def test_a_port_is_found_by_its_index(story: Path) -> None:

@@ -6,7 +6,6 @@ The screen is tmux: a terminal of its own, whose contents can be asked for.
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from storage.file import lock
 from storage.writer import Writer
 from tests.cli.conftest import Estats
 from tests.cli.story import ACTIVE, ALL, connection, one_run, snapshot
+from tests.kernel.collecting import until
 from tests.samples import Samples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,14 +145,16 @@ class Terminal:
 
     def until(self, holds: Callable[[str], bool]) -> str:
         """What is on the screen once this holds."""
-        while not holds(text := self.seen()):
-            time.sleep(0.05)
-        return text
+
+        def look() -> str | None:
+            text = self.seen()
+            return text if holds(text) else None
+
+        return str(until("what is to be on the screen", look))
 
     def code(self) -> int:
         """The exit code of the command, once it has ended."""
-        while not (self._code.exists() and self._code.read_text().strip()):
-            time.sleep(0.05)
+        until("its end", lambda: self._code.exists() and self._code.read_text().strip())
         return int(self._code.read_text())
 
     def close(self) -> None:
@@ -215,7 +217,7 @@ def test_a_real_terminal_follows_a_collector(
 ) -> None:
     """A list that lives, a page with curves, time that stands; the terminal is left as it was."""
     top = terminal("--interval", "100ms", LANG="C.UTF-8", TERM="xterm-256color")
-    first = top.until(lambda text: "iperf" in text).splitlines()
+    first = top.until(lambda text: "iperf" in text and "? help" in text).splitlines()
     assert first[1].split()[-1] == "Limit" and first[23].startswith("? help")
     assert " 2k " in first[2]
     written.grow()

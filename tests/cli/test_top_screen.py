@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sqlite3
+from asyncio import wait_for
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from cli.top.look import Ask, View
 from cli.top.looker import Source
 from storage.writer import Writer
 from tests.cli.story import ALL, at, one_run, write_story
+from tests.kernel.collecting import PATIENCE
 from tests.pictures.traffic import write_traffic
 from tests.top import Top, pressed, running
 
@@ -40,7 +42,7 @@ def play(path: Path, script: Script, **options: Any) -> None:
         async with pressed(path, **options) as top:
             await script(top)
 
-    asyncio.run(run())
+    asyncio.run(wait_for(run(), PATIENCE))
 
 
 def _first(top: Top) -> list[str]:
@@ -362,7 +364,7 @@ def test_a_locked_database_is_told_and_asked_again(traffic: Path) -> None:
             assert len(_first(top)) == 7
             await top.until("0 lost")
 
-    asyncio.run(run())
+    asyncio.run(wait_for(run(), PATIENCE))
 
 
 def test_a_fault_of_ours_ends_it_and_is_not_hidden(traffic: Path) -> None:
@@ -377,4 +379,4 @@ def test_a_fault_of_ours_ends_it_and_is_not_hidden(traffic: Path) -> None:
                 await asyncio.sleep(0.01)
             assert isinstance(top.app.fault, KeyError)
 
-    asyncio.run(run())
+    asyncio.run(wait_for(run(), PATIENCE))

@@ -37,7 +37,7 @@ POINTERS = {
 #: Pointers to what is ours, and to contexts, which the verifier translates.
 OTHERS = {
     *("b", "batch", "blank", "block", "c", "ctx", "e", "h", "in", "ip", "l", "mark", "meta"),
-    *("n", "now", "out", "owner", "r", "s", "skb", "w", "who"),
+    *("n", "now", "out", "owner", "r", "s", "skb", "t", "w", "wanted", "who"),
 }
 
 #: Addresses of the imagined struct and of the context that points to it.

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from bpf import tuner
 from bpf.catalogue import BY_NAME
 from bpf.probes import PROBES, Hook
 from bpf.variable import HISTORIES, SAMPLED, Status, Table
@@ -16,7 +17,7 @@ PACKETS = (Hook.INGRESS, Hook.EGRESS)
 def test_every_program_has_a_row_and_every_row_a_program() -> None:
     """A program without a row would never be attached; a row without one fails only at start."""
     assert sorted(re.findall(r"^int (on_\w+)\(", TEXT, re.MULTILINE)) == sorted(
-        probe.function for probe in PROBES
+        probe.function for probe in (*PROBES, tuner._PROBE)
     )
 
 

@@ -29,7 +29,7 @@ CALLS = {
     "db info": ["--db", "{db}"],
 }
 #: Of collect it is about the stream, in which there is no table; the others print words or draw.
-OTHERS = {"collect", "doctor", "plot", "record", "db upgrade", "db check", "db compact"}
+OTHERS = {"collect", "doctor", "plot", "record", "top", "db upgrade", "db check", "db compact"}
 #: It takes live sockets to have an answer: tests/kernel/test_tune.py reads that.
 CHANGES_SOCKETS = {"tune"}
 

@@ -6,7 +6,10 @@ before SQLite could write to it, and so is a symbolic link where the database wo
 
 import os
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -27,6 +30,8 @@ from storage.file import OUR_CURE, log_of, look, make_if_missing
 APPLICATION_ID: Final = 0x45535431
 
 _BUSY_SECONDS = 5.0
+_HANDED_OVER_SECONDS = 1.0
+_RETRY_SECONDS = 0.02
 #: A statement that has what all rows share as literals takes 180 KB, and may never come again.
 _CACHED_STATEMENTS = 32
 _COLLECT_FIRST = "Run `estats collect` first, or name another file with --db."
@@ -66,7 +71,7 @@ def open_writable(path: Path) -> Engine:
             )
         blank = _is_blank(path)
         pragmas = (_temporary_files_beside(path), *(_NEW if blank else ()), *_WRITABLE)
-        engine = _engine(path, "mode=rw", pragmas, begin="BEGIN IMMEDIATE")
+        engine = _engine(path, partial(_connect_writer, path, pragmas), begin="BEGIN IMMEDIATE")
         if blank:
             with engine.begin() as connection:
                 connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -90,7 +95,8 @@ def open_readonly(path: Path) -> Engine:
             )
         if _is_blank(path):
             raise DatabaseMissingError(f"{path} is still empty", _COLLECT_FIRST)
-        return _engine(path, _readonly_mode(path), _READONLY, begin="BEGIN")
+        connect = partial(_connect, path, _readonly_mode(path), _READONLY)
+        return _engine(path, connect, begin="BEGIN")
 
 
 def _temporary_files_beside(path: Path) -> str:
@@ -159,11 +165,28 @@ def _connect(path: Path, mode: str, pragmas: tuple[str, ...]) -> sqlite3.Connect
     return database
 
 
-def _engine(path: Path, mode: str, pragmas: tuple[str, ...], *, begin: str) -> Engine:
+def _connect_writer(path: Path, pragmas: tuple[str, ...]) -> sqlite3.Connection:
+    """A connection that may write, also where root begins to read at the same moment.
+
+    SQLite has root make the -shm file, and only then give it to whom the database belongs.
+    """
+    until = time.monotonic() + _HANDED_OVER_SECONDS
+    while True:
+        try:
+            return _connect(path, "mode=rw", pragmas)
+        except sqlite3.OperationalError as error:
+            code = error.sqlite_errorcode & 0xFF
+            passing = code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if not passing or time.monotonic() > until:
+                raise
+            time.sleep(_RETRY_SECONDS)
+
+
+def _engine(path: Path, connect: Callable[[], sqlite3.Connection], *, begin: str) -> Engine:
     """An engine without a pool: no descriptor outlives the connection it belongs to."""
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
-        creator=lambda: _connect(path, mode, pragmas),
+        creator=connect,
         poolclass=NullPool,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bpf import cache, loader
+from bpf import cache, loader, tuner
 from collector import channel, finals, ring, settings, tables
 from storage import retention, writer
 
@@ -28,6 +28,7 @@ MAPS = {
     "requests": "half-open handshakes",
     "listened": "listeners",
     "closed_listeners": "listeners; those closed",
+    "tasks": "sockets of one step",
 }
 #: Of one element for each processor and shard, or of one.
 FIXED = {
@@ -60,6 +61,7 @@ def row(what: str) -> str:
         ("half-open handshakes", [loader._REQUESTS_MAX]),
         ("segments sent again", [loader._RETRANSMITTED_MAX]),
         ("the rings, all together", [loader._RINGS_BYTES >> 20, loader._RING_BYTES_MIN >> 10]),
+        ("sockets of one step", [tuner._TASKS_MAX]),
         ("batches read at once", [ring.BATCHES_MAX, tables._CHUNK]),
         ("bound values", [writer._PARAMETERS, retention._SAMPLES, retention._PAGES]),
         ("a message between", [channel._MESSAGE_BYTES_MAX >> 10]),

@@ -41,9 +41,8 @@ def place() -> Iterator[Path]:
 
 
 def made(place: Path, name: str, owner: int = 0, mode: int = 0o755) -> Path:
-    """A folder in it."""
-    folder = place / name
-    folder.mkdir()
+    """A folder in it, also for a test that is run again."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=place))
     os.chown(folder, owner, owner)
     folder.chmod(mode)
     return folder
@@ -458,7 +457,7 @@ def test_root_and_the_owner_read_it_while_it_is_written(place: Path, reads: str)
         "query": ["--var", "SegsOut"],
         "sql": ["SELECT count(*) FROM snapshot"],
     }.get(reads, [])
-    folder = made(place, f"read by {reads}", OWNER, 0o700)
+    folder = made(place, reads, OWNER, 0o700)
     with collecting(folder, "--source", "diag") as collector:
         traffic()
         argv = [sys.executable, "-m", "estats", reads, "--db", str(collector.database.path)]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Timer
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -271,6 +272,25 @@ def test_a_stranger_cannot_write(public: Path) -> None:
             open_writable(public / "new.db")
 
     assert as_nobody(task) == 0
+
+
+def test_a_writer_waits_for_a_file_that_a_reader_is_handing_over(public: Path) -> None:
+    """What root makes beside the database is not the owner's at once, but soon."""
+    path, shared = public / "flows.db", public / "flows.db-shm"
+    make_ours(path)
+    shared.touch(mode=0o000)
+    if os.geteuid() == 0:
+        for each in (public, path, shared):
+            os.chown(each, NOBODY, NOBODY)
+    later = Timer(0.2, shared.chmod, (0o600,))
+    later.start()
+
+    def task() -> None:
+        with open_writable(path).begin() as connection:
+            connection.exec_driver_sql("INSERT INTO t VALUES (42)")
+
+    assert as_nobody(task) == 0
+    later.join()
 
 
 def test_a_second_collector_is_refused(database: Path) -> None:

@@ -13,7 +13,11 @@ run: ## collect into flows.db (as root); ARGS="--duration 20" passes options on
 	.venv/bin/estats collect --db flows.db $(ARGS)
 
 test: check ## every check, then every test; as root the kernel tests too; ARGS="-k loss" chooses
-	$(PYTHON) -m pytest -m "" $(ARGS)
+	@# Those that load programs into the kernel see one another, so they run one by one. 5: none is
+	@# chosen.
+	$(PYTHON) -m pytest -n auto -m "not kernel" $(ARGS); others=$$?; \
+	$(PYTHON) -m pytest -m kernel $(ARGS); kernels=$$?; \
+	[ $$others = 0 -o $$others = 5 ] && [ $$kernels = 0 -o $$kernels = 5 ]
 
 check: tools ## format, lint, types, imports between the rooms, generated files
 	$(PYTHON) -m ruff format --check

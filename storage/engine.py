@@ -175,7 +175,7 @@ def _connect_writer(path: Path, pragmas: tuple[str, ...]) -> sqlite3.Connection:
         try:
             return _connect(path, "mode=rw", pragmas)
         except sqlite3.OperationalError as error:
-            code = error.sqlite_errorcode & 0xFF
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # (none where sqlite3 itself fails)
             passing = code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
             if not passing or time.monotonic() > until:
                 raise

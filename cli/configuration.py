@@ -39,7 +39,7 @@ class Configured(TyperCommand):
         """The help tells the rule once, and not the name with each option."""
         super().__init__(*given, **named)
         for key, option in options(self).items():
-            variable = PREFIX + key.upper().replace("-", "_")
+            variable = _variable(key)
             option.envvar = [variable, _DATABASE_VARIABLE] if key == "db" else variable
             option.show_envvar = False
             if key == "config":
@@ -49,6 +49,15 @@ class Configured(TyperCommand):
 def options(command: Any) -> dict[str, Any]:
     """The options of a command by their names, without the dashes in front."""
     return {p.opts[0].removeprefix("--"): p for p in command.params}
+
+
+def _configurable(known: Iterable[str]) -> list[str]:
+    """Those that a file and the environment may give."""
+    return [key for key in known if key not in ("config", "help")]
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.upper().replace("-", "_")
 
 
 def without_variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -123,7 +132,7 @@ def defaults(path: Path, ctx: typer.Context, known: Mapping[str, Any]) -> dict[s
     if not isinstance(section, dict):
         raise UsageError(f"{path}: {SECTION} is no table", f"Write [{SECTION}] above the options.")
     values = cast(dict[str, Any], section)
-    keys = [key for key in known if key not in ("config", "help")]
+    keys = _configurable(known)
     _refuse_unknown(path, f"key below [{SECTION}]", values, keys)
     return {known[key].name: _value(path, key, known[key], values[key], ctx) for key in values}
 
@@ -195,9 +204,7 @@ def _refuse_unknown(path: Path, what: str, found: Iterable[str], known: Sequence
 
 def _refuse_unknown_variables(known: Mapping[str, Any]) -> None:
     """A variable that is misspelled would otherwise say nothing."""
-    names = [
-        PREFIX + key.upper().replace("-", "_") for key in known if key not in ("config", "help")
-    ]
+    names = [_variable(key) for key in _configurable(known)]
     for name in os.environ:
         if name.startswith(PREFIX) and name not in names:
             raise UsageError(f"${name} names no option of `estats collect`", _instead(name, names))

@@ -158,6 +158,17 @@ def has_database(db: Path | None) -> bool:
     return True
 
 
+def refuse_taken(path: Path) -> None:
+    """Raises UsageError if there is something where a new file is to be."""
+    if path.exists() or path.is_symlink():
+        raise taken(path)
+
+
+def taken(path: Path) -> UsageError:
+    """The sentence for that."""
+    return UsageError(f"{path} is there already", "Name a file that is not, or remove it.")
+
+
 def period_limits(since: str | None, until: str | None) -> tuple[int | None, int | None]:
     """``--since`` and ``--until`` as UTC microseconds, None where not given. Raises UsageError."""
     now = now_us()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -168,15 +169,15 @@ def _tracks(
     found = list(reader.latest(_MOVED, question, growth=True))
     if question.order == Order():
         found.sort(key=lambda each: -_moved(each))
-    chosen = [each.connection["ConnectIndex"] for each in found[:wanted]]
+    chosen = [each.index for each in found[:wanted]]
     if len(found) > wanted:
         say(f"{len(found) - wanted} more: --limit and the options that choose say which are drawn")
     whole = replace(question, wanted=replace(question.wanted, indexes=(), ends=()), limit=None)
     only = replace(whole, wanted=replace(whole.wanted, indexes=tuple(chosen)))
-    standing = {s.connection["ConnectIndex"]: s for s in reader.latest(variables, only)}
+    standing = {s.index: s for s in reader.latest(variables, only)}
     tracks = {i: Track(s.connection, (), s.as_of_us, s.values, s.taken_us)
               for i, s in standing.items()}  # fmt: skip
-    for index, samples in groupby(reader.history(variables, only), _index):
+    for index, samples in groupby(reader.history(variables, only), attrgetter("index")):
         own = list(samples)
         tracks[index] = replace(
             tracks[index], samples=own, before=own[0].base, before_us=own[0].base_us
@@ -193,10 +194,6 @@ def _moved(sample: Sample) -> int:
         for v, now, start in pairs
         if isinstance(now, int) and isinstance(start, int)
     )
-
-
-def _index(sample: Sample) -> int:
-    return int(sample.connection["ConnectIndex"])
 
 
 def _looks(reader: "Reader", question: Question, tracks: Sequence[Track]) -> Looks:

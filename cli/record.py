@@ -55,8 +55,7 @@ Rings = Annotated[
 @picking
 def record(asked: Asked, *, file: File, rings: Rings = None) -> None:
     """Write it; HELP says all of it."""
-    if file.exists() or file.is_symlink():
-        raise UsageError(f"{file} is there already", "Name a file that is not, or remove it.")
+    options.refuse_taken(file)
     if rings is not None:
         _record_rings(asked, file, rings)
         return

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bpf.errors import EnvironmentLacksError, StorageError, UsageError
+from cli.options import refuse_taken, taken
 from plotting.picture import SUFFIXES, can_draw
 from plotting.terminal import WIDTH_MIN, Paper
 
@@ -25,8 +26,7 @@ def refuse_picture(out: Path | None) -> None:
             f"{out} does not say what kind of picture it is",
             f"Let its name end in {' or '.join(SUFFIXES)}.",
         )
-    if out.exists() or out.is_symlink():
-        raise UsageError(f"{out} is there already", "Name a file that is not, or remove it.")
+    refuse_taken(out)
     if not can_draw():
         raise EnvironmentLacksError(
             "a picture needs matplotlib, which is not installed",
@@ -44,9 +44,7 @@ def keep(out: Path, picture: bytes) -> None:
     try:
         descriptor = os.open(out, flags, 0o600)
     except FileExistsError:
-        raise UsageError(
-            f"{out} is there already", "Name a file that is not, or remove it."
-        ) from None
+        raise taken(out) from None
     except OSError as error:
         raise StorageError(f"{out} cannot be written: {error.strerror}") from error
     try:

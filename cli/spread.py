@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -101,17 +102,10 @@ def _lives(
         return
     from_us = min(cut.taken_us - cut.interval_us for cut in cuts)
     looks = Looks.of(cuts, from_us, period.newest_us, reader.thinned(period))
-    ended = {
-        s.connection["ConnectIndex"]: s.as_of_us
-        for s in reader.latest((), replace(question, limit=None))
-    }
-    for index, samples in groupby(reader.history(variables, question), _index):
+    ended = {s.index: s.as_of_us for s in reader.latest((), replace(question, limit=None))}
+    for index, samples in groupby(reader.history(variables, question), attrgetter("index")):
         own = list(samples)
         yield Track(own[0].connection, own, ended[index], own[0].base, own[0].base_us), looks
-
-
-def _index(sample: Sample) -> int:
-    return int(sample.connection["ConnectIndex"])
 
 
 def _unit(variable: Variable) -> Quantity:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bpf.tuner import End, Socket
 from bpf.variable import Variable
+from cli.notice import counted
 from cli.render import say
 from storage.question import Question
 from tuning.settings import BY_WORD, Setting, Value, restored
@@ -74,7 +75,8 @@ def _open_here(reader: "Reader", question: Question) -> dict[Socket, Mapping[str
         else:
             elsewhere += 1
     if elsewhere:
-        say(f"{_connections(elsewhere)} of an earlier boot or of another host: left as they are")
+        who = counted(elsewhere, "connection")
+        say(f"{who} of an earlier boot or of another host: left as they are")
     elif not here:
         say("no open connection matches")
     return here
@@ -88,10 +90,6 @@ def _before(logged: "Iterable[Logged]") -> dict[Setting, Value]:
         if setting is not None:
             first.setdefault(setting, restored(setting, each.entry.before))
     return first
-
-
-def _connections(count: int) -> str:
-    return f"{count} connection{'' if count == 1 else 's'}"
 
 
 def _boot() -> str:

@@ -12,8 +12,9 @@ from bpf.errors import EnvironmentLacksError, UsageError
 from bpf.tuner import Option, Tuner
 from cli import options
 from cli.asking import Asked, asking
-from cli.live import Place, at_hand, where
+from cli.live import Place, at_hand, found_at, where
 from cli.logbook import Effects, Logbook, Plans
+from cli.notice import counted
 from cli.picking import chooses_nothing, picking, require_choice
 from cli.render import Format, say, write
 from cli.targets import Targets, chosen, tuned_before
@@ -135,7 +136,7 @@ def _targets(asked: Asked, place: Place, wanted: _Wanted) -> Targets:
     is_open = replace(asked.wanted, is_open=True)
     with (
         at_hand(place) as path,
-        asking(replace(asked, db=path, wanted=is_open), ()) as (reader, question),
+        asking(found_at(replace(asked, wanted=is_open), place, path), ()) as (reader, question),
     ):
         if wanted is not None:
             return chosen(reader, question, wanted)
@@ -154,8 +155,7 @@ def _is_agreed(lines: Sequence[Line], plans: Plans) -> bool:
     """Show what is to be done, and ask. Raises UsageError if there is nobody to answer."""
     write(lines, Format.TABLE, look(), sys.stderr)
     connections = sum(map(bool, plans.values()))
-    what = f"{len(lines)} value{'' if len(lines) == 1 else 's'}"
-    whose = f"{connections} connection{'' if connections == 1 else 's'}"
+    what, whose = counted(len(lines), "value"), counted(connections, "connection")
     sys.stderr.write(f"Set {what} of {whose}? [y/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()

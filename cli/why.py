@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from cli import options
@@ -18,7 +19,7 @@ from diagnosis.observed import VARIABLES, Observed, observed
 from diagnosis.triage import Side
 from diagnosis.verdict import CANNOT_TELL, Finding, Verdict, judge
 from diagnosis.words import how_long, octets, percent
-from storage.question import Order, Question, Sample
+from storage.question import Order, Question
 
 if TYPE_CHECKING:
     from storage.reader import Reader
@@ -121,9 +122,9 @@ def why(asked: Asked, *, length: options.For = None, form: options.As = Format.T
 
 def diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:
     """Each connection that matches, with a verdict, in the order that was asked for."""
-    lives = {life.connection["ConnectIndex"]: life for life in reader.latest(VARIABLES, question)}
+    lives = {life.index: life for life in reader.latest(VARIABLES, question)}
     seen: dict[int, Observed] = {}
-    for index, samples in groupby(reader.history(VARIABLES, question), _index):
+    for index, samples in groupby(reader.history(VARIABLES, question), attrgetter("index")):
         if index in lives:
             started_us, ended_us = question.period.started_us, lives[index].as_of_us
             seen[index] = observed(list(samples), started_us, ended_us)
@@ -131,10 +132,6 @@ def diagnosed(reader: "Reader", question: Question) -> Iterator[Diagnosed]:
         started_us = max(question.period.started_us, life.connection["opened_us"])
         known = seen.get(index) or Observed.still(life.as_of_us - started_us, life.values)
         yield Diagnosed(life.connection, known, judge(known))
-
-
-def _index(sample: Sample) -> int:
-    return int(sample.connection["ConnectIndex"])
 
 
 def _look(form: Format) -> Look[Diagnosed]:

@@ -104,6 +104,11 @@ class Sample:
     base: tuple[Value, ...] | None = None
     base_us: int | None = None
 
+    @property
+    def index(self) -> int:
+        """The connection's ConnectIndex, by which its samples are kept together."""
+        return int(self.connection["ConnectIndex"])
+
 
 @dataclass(frozen=True, slots=True)
 class RunPart:

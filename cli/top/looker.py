@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bpf.errors import EstatsError
 from cli.asking import reading
 from cli.top.look import Ask, View, look
 
@@ -99,8 +98,6 @@ class Looker:
         try:
             is_written = self._source.is_written()
             view = self._source.look(ask, known if ask.at_us is None else None)
-        except EstatsError as error:
-            return Answer(ask=ask, is_written=False, error=error)
-        except Exception as error:  # (a fault of ours: the one who draws raises it)
+        except Exception as error:  # an EstatsError is told; the one who draws raises any other
             return Answer(ask=ask, is_written=False, error=error)
         return Answer(ask=ask, is_written=is_written, view=view)

@@ -37,6 +37,8 @@ _FLAGS: Final = (
     # bcc runs LLVM's passes itself, after clang: once is enough, and a quarter of the time.
     *("-Xclang", "-disable-llvm-passes"),
 )
+#: Folders in which clang, bcc and Python may look for something, whether they need it or not.
+_READABLE: Final = ("/usr", "/lib", "/lib64", "/etc", "/sys")
 #: Of the answer of a child; the programs of all tables take 200 kB.
 _ANSWER_BYTES_MAX: Final = 16 << 20
 
@@ -178,7 +180,7 @@ def _compile(
     tree.mkdir()
     kernel_tree.write(tree, btf)
     os.environ["BCC_KERNEL_SOURCE"] = str(tree)
-    _give_up()
+    _give_up(tree)
     flags = [*(f"-D{name}={value}" for name, value in defines.items()), *_FLAGS]
     with _stderr_kept() as diagnostics:
         try:
@@ -193,17 +195,19 @@ def _compile(
     )
 
 
-def _give_up() -> None:
+def _give_up(tree: Path) -> None:
     """With bcc imported and its folder filled, before it reads anything. Raises OSError.
 
-    From here on this process changes no file, where the kernel has Landlock.
+    From here on this process changes no file, where the kernel has Landlock, and reads only what
+    belongs to the system, to Python and to us. Among what it does not read is /proc/kallsyms, where
+    bcc would look for the name of a helper that we do not call: a tenth of the time.
     """
     maps.unlock_memory()
     who = credentials.anonymous() if credentials.may_change_user() else None
     # To make maps: a service without CAP_BPF has the larger one in its place.
     may_make = credentials.held(frozenset((Capability.BPF,)))
     credentials.give_up(who, may_make or frozenset((Capability.SYS_ADMIN,)))
-    landlock.restrict(None)
+    landlock.restrict(None, (*map(Path, (*_READABLE, *sys.path)), tree))
 
 
 def _tables(lib: ct.CDLL, made: Any) -> list[bytes]:

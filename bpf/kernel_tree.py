@@ -36,8 +36,17 @@ _MEASURED: Final = (
     "kernfs_node",
 )
 
-#: Flags that BCC's macros name; they stand in enums without a name, which BTF cannot look up.
-_FLAGS: Final = "#define BPF_F_NO_PREALLOC 1U\n#define BPF_ANY 0\n"
+#: What kernel headers would bring and BTF cannot: flags that BCC's macros name and that stand in
+#: enums without a name, and words of the kernel's C. Functions that are inlined go without debug
+#: information: nobody reads it, and LLVM would take a seventh of a compilation to carry it along.
+_WORDS: Final = """\
+#define BPF_F_NO_PREALLOC 1U
+#define BPF_ANY 0
+#define true 1
+#define false 0
+#undef __always_inline
+#define __always_inline inline __attribute__((always_inline, nodebug))
+"""
 
 _WHOLE_WORDS: Final = {("long", "64"), ("int", "32"), ("short", "16"), ("char", "8")}
 
@@ -91,7 +100,7 @@ def header(btf: Btf) -> str:
     unknown = sorted(_helper_ids() - set(re.findall(r"\bBPF_FUNC_\w+", types)))
     measured = "".join(_layout(btf, name) for name in _MEASURED)
     ids = "".join(f"#define {name} 0x7fffffff\n" for name in unknown)
-    return _FLAGS + ids + types + measured
+    return _WORDS + ids + types + measured
 
 
 def _name_padding(types: str) -> str:

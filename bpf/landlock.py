@@ -1,13 +1,17 @@
 """Landlock: a process gives up the right to change files, but for one folder, and to connect.
 
+It may give up to read others, too.
+
 The kernel has it from 5.13 on, where it was built with it, as Debian's are; what a kernel does not
 know yet is left out. It holds for whatever the process may become, and nothing takes it back.
 Descriptors that are open already go on as they were.
 """
 
+import contextlib
 import ctypes as ct
 import os
 import struct
+from collections.abc import Iterable
 from enum import IntFlag
 from pathlib import Path
 from typing import Final
@@ -26,10 +30,12 @@ _SCOPES_SINCE: Final = 6
 
 
 class Access(IntFlag):
-    """What may be done to files; reading is not among it."""
+    """What may be done to files."""
 
     EXECUTE = 1 << 0
     WRITE_FILE = 1 << 1
+    READ_FILE = 1 << 2
+    READ_DIR = 1 << 3
     REMOVE_DIR = 1 << 4
     REMOVE_FILE = 1 << 5
     MAKE_CHAR = 1 << 6
@@ -45,6 +51,7 @@ class Access(IntFlag):
 
 #: Those that its first version does not know.
 _SINCE: Final = {Access.REFER: 2, Access.TRUNCATE: 3}
+_READING: Final = Access.READ_FILE | Access.READ_DIR
 #: What SQLite does to a database and the files beside it.
 _OF_A_DATABASE: Final = Access.WRITE_FILE | Access.REMOVE_FILE | Access.MAKE_REG | Access.TRUNCATE
 
@@ -54,16 +61,18 @@ def version() -> int:
     return max(0, int(LIBC.syscall(_CREATE_RULESET, None, ct.c_size_t(0), _ASK_VERSION)))
 
 
-def restrict(folder: Path | None) -> None:
+def restrict(folder: Path | None, readable: Iterable[Path] | None = None) -> None:
     """Keep this thread from changing or executing any file, but for changes in ``folder``.
 
-    It connects to nobody by TCP and, from Linux 6.12 on, signals nobody. It needs no_new_privs.
-    Raises OSError.
+    It reads what is in the folders ``readable``, those of them that exist, and everything where
+    this is None. It connects to nobody by TCP and, from Linux 6.12 on, signals nobody. It needs
+    no_new_privs. Raises OSError.
     """
     known = version()
     if not known:
         return
-    handled = sum(right for right in Access if known >= _SINCE.get(right, 1))
+    ungoverned = _READING if readable is None else 0
+    handled = sum(r for r in Access if known >= _SINCE.get(r, 1) and not r & ungoverned)
     attributes = struct.pack("=Q", handled)
     if known >= _NETWORK_SINCE:
         attributes += struct.pack("=Q", _TCP_BIND_AND_CONNECT)
@@ -72,15 +81,22 @@ def restrict(folder: Path | None) -> None:
     rules = _call(_CREATE_RULESET, attributes, ct.c_size_t(len(attributes)), 0)
     try:
         if folder is not None:
-            place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                rule = struct.pack("=Qi", _OF_A_DATABASE & handled, place)
-                _call(_ADD_RULE, rules, _PATH_BENEATH, rule, 0)
-            finally:
-                os.close(place)
+            _allow(rules, folder, _OF_A_DATABASE & handled)
+        for place in readable or ():
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                _allow(rules, place, _READING)
         _call(_RESTRICT_SELF, rules, 0)
     finally:
         os.close(rules)
+
+
+def _allow(rules: int, folder: Path, rights: int) -> None:
+    """These rights for all that is beneath a folder. Raises OSError."""
+    place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _call(_ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", rights, place), 0)
+    finally:
+        os.close(place)
 
 
 def _call(number: int, *arguments: object) -> int:

@@ -11,15 +11,6 @@
  * two (bpf/compiler.py).
  */
 
-/* What kernel headers would bring and BTF cannot. */
-#ifndef true
-#define true	1
-#define false	0
-#endif
-#ifndef __always_inline
-#define __always_inline	inline __attribute__((always_inline))
-#endif
-
 #define ESTATS_SK_STORAGE_CREATE	1ULL	/* BPF_SK_STORAGE_GET_F_CREATE */
 #define ESTATS_RB_NO_WAKEUP		1ULL
 #define ESTATS_RB_FORCE_WAKEUP		2ULL

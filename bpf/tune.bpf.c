@@ -9,14 +9,6 @@
  * iterator shows it.
  */
 
-#ifndef true
-#define true	1
-#define false	0
-#endif
-#ifndef __always_inline
-#define __always_inline	inline __attribute__((always_inline))
-#endif
-
 #define TUNE_SOL_SOCKET		1
 #define TUNE_SOL_TCP		6
 #define TUNE_AF_INET6		10

@@ -364,12 +364,12 @@ def _storage(
         if rights.group is not None:
             share(path, descriptor, rights.group)
 
-    def prepare() -> Callable[[Run], Sink]:
+    def ready() -> Callable[[Run], Sink]:
         from storage.engine import open_writable  # noqa: PLC0415  (SQLAlchemy: writer only)
-        from storage.migrate import upgrade  # noqa: PLC0415
+        from storage.prepare import prepare  # noqa: PLC0415
         from storage.writer import Writer  # noqa: PLC0415
 
-        upgrade(open_writable(path))
+        prepare(open_writable(path))
 
         def begin(run: Run) -> Sink:
             writer = Writer(path, run, kept)
@@ -378,4 +378,4 @@ def _storage(
 
         return begin
 
-    return prepare
+    return ready

@@ -11,7 +11,7 @@ from sqlalchemy import Table as SqlTable
 from bpf.variable import REFERRED
 from storage.engine import open_writable
 from storage.errors import storage_errors
-from storage.migrate import upgrade
+from storage.prepare import prepare
 from storage.question import Period
 from storage.schema import CONNECTION, GROUPS, RUN, SAMPLE, SNAPSHOT, THINNED, TUNING
 
@@ -39,7 +39,7 @@ def write_excerpt(source: Connection, part: Part, target: Path) -> int:
     """
     engine = open_writable(target)
     try:
-        upgrade(engine)
+        prepare(engine)
         with storage_errors(target), engine.begin() as into:
             count = _copy(source, part, into)
         with engine.connect() as whole:

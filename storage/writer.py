@@ -31,7 +31,7 @@ from storage.engine import open_writable
 from storage.errors import DatabaseGoneError, storage_errors
 from storage.file import file_bytes
 from storage.inherited import inherited, largest_numbers
-from storage.migrate import upgrade
+from storage.prepare import prepare
 from storage.retention import Retention
 
 #: Bound parameters of one statement: SQLite is fastest with 256 to 1000.
@@ -65,7 +65,7 @@ class Writer:
         self._path = path.absolute()
         engine = open_writable(self._path)
         self._place = self._look()
-        upgrade(engine)
+        prepare(engine)
         with storage_errors(self._path):
             # The wrapper closes the connection when it is collected, so it lives as long.
             self._wrapper = engine.raw_connection()

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,14 @@ pytestmark = pytest.mark.kernel
 MAKING_MAPS = 1 << 39  # CAP_BPF
 
 
+def said_on_loading(folder: Path) -> str:
+    """What a compiling child says when it is stopped."""
+    wanted = Request(tables=SAMPLED, shards=1, flush_us=250_000, filters=Filters())
+    with pytest.raises(EnvironmentLacksError) as refusal:
+        load(wanted, folder / "no cache" / "here")
+    return refusal.value.message
+
+
 def test_who_compiles_is_nobody_with_a_right_to_make_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -28,10 +37,7 @@ def test_who_compiles_is_nobody_with_a_right_to_make_maps(
         raise EnvironmentLacksError(Path("/proc/self/status").read_text())
 
     monkeypatch.setattr(landlock, "restrict", tell)
-    wanted = Request(tables=SAMPLED, shards=1, flush_us=250_000, filters=Filters())
-    with pytest.raises(EnvironmentLacksError) as refusal:
-        load(wanted, tmp_path / "no cache" / "here")
-    lines = refusal.value.message.splitlines()
+    lines = said_on_loading(tmp_path).splitlines()
     status = {name: rest.strip() for name, _, rest in (x.partition(":") for x in lines)}
 
     assert all(int(uid) in ANONYMOUS for uid in status["Uid"].split())
@@ -44,3 +50,24 @@ def test_who_compiles_is_nobody_with_a_right_to_make_maps(
         "CapAmb": 0,
     }
     assert status["NoNewPrivs"] == "1"
+
+
+@pytest.mark.skipif(landlock.version() == 0, reason="this kernel has no Landlock")
+def test_who_compiles_reads_what_belongs_to_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the headers made for it, wherever they lie."""
+    restrict = landlock.restrict
+    (tmp_path / "open to all").touch()
+
+    def tell(*arguments: Any) -> None:
+        restrict(*arguments)
+        Path(os.environ["BCC_KERNEL_SOURCE"], "include/linux/version.h").read_text()
+        Path(os.__file__).read_text()
+        denied(Path("/proc/kallsyms").read_text)
+        denied((tmp_path / "open to all").read_text)
+        raise EnvironmentLacksError("all as it should be")
+
+    monkeypatch.setattr(landlock, "restrict", tell)
+
+    assert said_on_loading(tmp_path) == "all as it should be"

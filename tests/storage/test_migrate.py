@@ -4,6 +4,8 @@ import argparse
 import logging
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +28,8 @@ from storage import inventory, migrate, revision
 from storage.bounds import Bounds
 from storage.engine import APPLICATION_ID, open_readonly, open_writable
 from storage.errors import DatabaseDamagedError, SchemaTooNewError, SchemaTooOldError
-from storage.schema import METADATA, views
+from storage.prepare import prepare
+from storage.schema import METADATA
 from storage.writer import Writer
 from tests.storage.retained import MINUTE, Step, Told, run_row, write
 
@@ -129,8 +132,7 @@ def definitions(engine: Engine) -> dict[str, str]:
     """The SQL of every table, index and view, without quotes and layout."""
     with engine.connect() as connection:
         found = connection.exec_driver_sql(
-            "SELECT name, sql FROM sqlite_schema"
-            " WHERE sql IS NOT NULL AND name <> 'alembic_version'"
+            "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
         )
         return {name: " ".join(sql.replace('"', "").split()) for name, sql in found}
 
@@ -144,10 +146,8 @@ def dump(path: Path) -> list[str]:
 def test_the_revisions_lead_to_the_schema(engine: Engine, tmp_path: Path) -> None:
     """Migrating nothing gives, to the letter, what the catalogue gives directly."""
     direct = open_writable(tmp_path / "direct.db")
-    with direct.begin() as connection:
-        METADATA.create_all(connection)
-        for statement in views().values():
-            connection.exec_driver_sql(statement)
+    prepare(direct)
+    assert revision.current(direct) == revision.head()
     assert definitions(engine) == definitions(direct)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
@@ -177,7 +177,7 @@ def test_up_and_down_and_up_again_is_the_same(database: Path) -> None:
     command.upgrade(config, "head")
     up = definitions(open_writable(database))
     command.downgrade(config, "base")
-    assert definitions(open_writable(database)) == {}
+    assert set(definitions(open_writable(database))) == {"alembic_version"}
     command.upgrade(config, "head")
     assert definitions(open_writable(database)) == up
 
@@ -337,3 +337,30 @@ def test_a_database_of_before_0006_forgets(database: Path) -> None:
         pass
     assert writer.forgotten()["forgotten_samples"] == len(before) - 1
     writer.close("done")
+
+
+def test_a_new_database_needs_no_alembic(database: Path) -> None:
+    """It takes half a second, and memory that a writer would keep."""
+    script = (
+        "import sys; from pathlib import Path; from storage.engine import open_writable;"
+        f" from storage.prepare import prepare; prepare(open_writable(Path({str(database)!r})));"
+        " assert 'alembic' not in sys.modules"
+    )
+    for _ in range(2):  # a second time there is nothing to do
+        subprocess.run([sys.executable, "-c", script], check=True)
+    assert revision.current(open_readonly(database)) == revision.head()
+
+
+def test_preparing_brings_an_older_database_up(database: Path) -> None:
+    """By its migrations; one that is too new is left alone."""
+    engine = open_writable(database)
+    with engine.begin() as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+    prepare(engine)
+    assert revision.current(engine) == revision.head()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaTooNewError):
+        prepare(engine)

@@ -1,7 +1,7 @@
 """What the collector hands over, as matrices of the values that SQLite stores."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from ipaddress import IPv6Address
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,11 @@ from storage.closing import close_reasons
 Array = npt.NDArray[Any]
 
 _NO_UID = 0xFFFFFFFF  # what the kernel calls an invalid uid
+_NEAR: Final = 256  # rows that the processor's cache has room for
 _MANY: Final = 1000  # rows: for fewer of them, a statement of their own is not worth its making
+
+#: A table's part of each row, in which of its fields they differ, and the variables wanted of it.
+_Block = tuple[Array, Any, Sequence[Variable]]
 
 #: The first one is the key.
 CONNECTION_COLUMNS: Final = (
@@ -84,15 +88,17 @@ def group_rows(group: Group, samples: Array, snapshot_id: int) -> Rows:
     A value whose known-bit is not set is NULL.
     """
     if group in REFERRED:
-        samples = samples[samples["new"] & new_bit(group) != 0]
+        is_new = samples["new"] & new_bit(group) != 0
+        samples = samples if is_new.all() else _plain(samples)[is_new].view(samples.dtype)
         keys = {f"{group.value}_id": samples[group.value]}
     else:
         keys = {"snapshot_id": np.full(len(samples), snapshot_id)}
         keys |= {f"{g.value}_id": samples[g.value] for g in REFERRED}
     keys["ConnectIndex"] = samples["connect_index"]
-    blocks = samples["blocks"]
-    variables = [v for v in in_group(group) if v.table.value in (blocks.dtype.names or ())]
-    return _rows(keys, {v: blocks[v.table.value] for v in variables})
+    blocks, differing = samples["blocks"], _differing(samples)["blocks"]
+    tables = [t for t in Table if t.value in (blocks.dtype.names or ())]
+    variables = {t: [v for v in in_group(group) if v.table is t] for t in tables}
+    return _rows(keys, [(blocks[t.value], differing[t.value], variables[t]) for t in tables])
 
 
 def listener_rows(rows: Array, snapshot_id: int) -> Rows:
@@ -101,26 +107,49 @@ def listener_rows(rows: Array, snapshot_id: int) -> Rows:
         "snapshot_id": np.full(len(rows), snapshot_id),
         "ListenerIndex": rows["listener_index"],
     }
-    return _rows(keys, dict.fromkeys(stored_in(Table.LISTENER), rows["block"]))
+    block = (rows["block"], _differing(rows)["block"], stored_in(Table.LISTENER))
+    return _rows(keys, [block])
 
 
-def _rows(keys: Mapping[str, Array], blocks: Mapping[Variable, Array]) -> Rows:
-    """The keys, and each variable out of the block that it lies in."""
+def _rows(keys: Mapping[str, Array], blocks: Sequence[_Block]) -> Rows:
+    """The keys, and the variables of all blocks."""
     columns, same = dict(keys), {}
     nullable: dict[str, Array] = {}
     (count,) = {len(key) for key in keys.values()}
-    for v, block in blocks.items():
-        values, is_null = block[v.column], block["known"] & _known_bit(v) == 0
-        if count >= _MANY and is_null.all():
-            same[v.name] = "NULL"
-        elif is_null.any():
-            nullable[v.name] = is_null
-            columns[v.name] = values
-        elif count >= _MANY and (values == values[0]).all():
-            same[v.name] = str(u64.encode(values[:1])[0] if values.dtype == "u8" else values[0])
-        else:
-            columns[v.name] = values
+    for block, differing, variables in blocks:
+        known = block["known"]
+        always, ever = np.bitwise_and.reduce(known), np.bitwise_or.reduce(known)
+        for v in variables:
+            bit = _known_bit(v)
+            if count < _MANY or (ever & bit and (not always & bit or differing[v.column])):
+                columns[v.name] = block[v.column]
+                if not always & bit:
+                    nullable[v.name] = known & bit == 0
+            else:
+                same[v.name] = str(_signed(block[v.column][:1])[0]) if ever & bit else "NULL"
     return Rows(tuple(columns), _integers(columns, nullable), same)
+
+
+def _differing(rows: Array) -> Any:
+    """One element of the same dtype: a field of it is zero if it is equal in all rows.
+
+    To look at all of a row is one pass through the memory, to look at one column of all is, too.
+    """
+    words = rows.view("u8").reshape(len(rows), rows.itemsize // 8)
+    found = np.zeros(words.shape[1], "u8")
+    for start in range(0, len(words), _NEAR):
+        found |= np.bitwise_or.reduce(words[start : start + _NEAR] ^ words[0], axis=0)
+    return found.view(rows.dtype)[0]
+
+
+def _plain(rows: Array) -> Array:
+    """The same as plain bytes: numpy copies those whole, and structures by the field."""
+    return rows.view(f"V{rows.itemsize}")
+
+
+def _signed(values: Array) -> Array:
+    """As SQLite stores them."""
+    return u64.encode(values) if values.dtype == "u8" else values
 
 
 def _integers(columns: Mapping[str, Array], nullable: Mapping[str, Array]) -> Array:
@@ -128,7 +157,7 @@ def _integers(columns: Mapping[str, Array], nullable: Mapping[str, Array]) -> Ar
     (count,) = {len(values) for values in columns.values()}
     cells = np.empty((count, len(columns)), np.int64)
     for place, values in enumerate(columns.values()):
-        cells[:, place] = u64.encode(values) if values.dtype == "u8" else values
+        cells[:, place] = _signed(values)
     if not nullable:
         return cells
     objects = cells.astype(object)

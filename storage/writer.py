@@ -253,4 +253,7 @@ def _statement(
     places = ["?"] * len(columns) + [literal for _, literal in literals]
     names = (*columns, *(name for name, _ in literals))  # of the schema, never a user's
     row = f"({', '.join(places)})"
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES {', '.join([row] * rows)}"  # noqa: S608
+    values = ", ".join([row] * rows)
+    # What fails ends the transaction in any case; told so, SQLite need not keep of each statement
+    # what the pages were before it, which it would write to a file of its own.
+    return f"INSERT OR ROLLBACK INTO {table} ({', '.join(names)}) VALUES {values}"  # noqa: S608

@@ -10,9 +10,10 @@ For one row the order of batches is that of their stamps: a final one after all 
 so it does not matter how the batches were spread over rings, reads and calls. Head and identity
 are those of the newest batch; the owner is a SET variable whose known bit is ``Flag.OWNER``.
 
-Nearly always the newest batch of a row knows all that was ever known of it. Then all of it is
-copied as bytes and only the folded columns (MAX, MIN, ADD, SUB) are looked at. The other rows go
-variable by variable (``_settle``), all rows at once.
+The only batch of a row that was empty is copied as it is: of connections that come and go there is
+no other. Nearly always else the newest batch of a row knows all that was ever known of it. Then all
+of it is copied as bytes and only the folded columns (MAX, MIN, ADD, SUB) are looked at. The other
+rows go variable by variable (``_settle``), all rows at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -189,6 +190,42 @@ def merge(layout: Layout, state: State, rows: Rows, batches: Batches) -> Merged:
     if not len(rows):
         return Merged(rows, np.zeros(0, np.intp), 0)
     assert batches.itemsize == layout.dtype.itemsize, "np.concatenate drops a batch's padding"
+    alone = _is_alone(state, rows, batches)
+    if not alone.any():
+        return _combine(layout, state, rows, batches)
+    begun = _begin(layout, state, rows[alone], raw(batches)[alone].view(layout.dtype))
+    others = raw(batches)[~alone].view(layout.dtype)
+    rest = merge(layout, state, rows[~alone], others)
+    return Merged(
+        np.concatenate([begun.rows, rest.rows]),
+        np.concatenate([begun.batches, rest.batches]),
+        begun.operands + rest.operands,
+    )
+
+
+def _is_alone(state: State, rows: Rows, batches: Batches) -> Array:
+    """Whether a batch is the only one of its row, and nothing was merged into that before."""
+    alone: Array = (state.batch["head"]["ts"][rows] == 0) & (batches["head"]["ts"] != 0)
+    if alone.any():
+        alone &= np.bincount(rows)[rows] == 1
+        alone[alone] = raw(state.batch)[rows[alone]] == np.zeros(1, raw(state.batch).dtype)
+    return alone
+
+
+def _begin(layout: Layout, state: State, rows: Rows, batches: Batches) -> Merged:
+    """Of empty rows, each with the one batch that there is for it. The batches are changed."""
+    known = _words(batches, np.dtype("u8"))[:, layout.known] & layout.valid[:-1]
+    _words(batches, np.dtype("u8"))[:, layout.known] = known
+    for fold in layout.folds:
+        if fold.op is Op.SUB:  # from 0
+            operands = _words(batches, fold.dtype)
+            operands[:, fold.columns] = 0 - operands[:, fold.columns]
+    raw(state.batch)[rows] = raw(batches)
+    return Merged(rows, np.ones(len(rows), np.intp), _ones(known))
+
+
+def _combine(layout: Layout, state: State, rows: Rows, batches: Batches) -> Merged:
+    """What ``merge`` does, whatever there is."""
     stamps = stamps_of(batches)
     order = _order(rows, stamps)
     rows, batches = rows[order], raw(batches)[order].view(layout.dtype)

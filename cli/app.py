@@ -2,94 +2,91 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Annotated, Final, NamedTuple
 
 import typer
 from typer.core import TyperCommand
 
 from bpf.errors import EstatsError
-from cli import (
-    collect,
-    connections,
-    db,
-    deltas,
-    doctor,
-    health,
-    listeners,
-    plot,
-    query,
-    read,
-    record,
-    sql,
-    tune,
-    variables,
-    watch,
-    why,
-)
 from cli.configuration import Configured, configured
 from cli.exit_codes import exit_codes_help
 from cli.grouped import ASK, CHANGE, COLLECT, KEEP, KNOW, Grouped
 from cli.render import printable
 from cli.to_stdout import with_stdout
-from cli.top import command as top
 from cli.version import program_version
 
-app = typer.Typer(
-    name="estats",
-    cls=Grouped,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+
+class _Command(NamedTuple):
+    """A command, the heading below which it is listed, what the list says, and where it is.
+
+    The module has a function of its name, its help as HELP or as NAME_HELP, and EXAMPLES likewise.
+    """
+
+    name: str
+    group: str
+    short: str
+    module: str
+
+
+_COMMANDS: Final = (
+    _Command("collect", COLLECT, "Collect into a database.", "cli.collect"),
+    _Command("status", COLLECT, "Is a collector well?", "cli.health"),
+    _Command("doctor", COLLECT, "Can it run here?", "cli.doctor"),
+    _Command("query", ASK, "Values of variables.", "cli.query"),
+    _Command("connections", ASK, "Who talks to whom.", "cli.connections"),
+    _Command("listeners", ASK, "Who listens, and how well it keeps up.", "cli.listeners"),
+    _Command("read", ASK, "All variables of a connection.", "cli.read"),
+    _Command("watch", ASK, "Values as they change.", "cli.watch"),
+    _Command("top", ASK, "A full screen, live or in the past.", "cli.top.command"),
+    _Command("deltas", ASK, "What changed in a time.", "cli.deltas"),
+    _Command("why", ASK, "Why is it slow? What limited connections.", "cli.why"),
+    _Command("plot", ASK, "Variables over time, drawn.", "cli.plot"),
+    _Command("sql", ASK, "What a SELECT finds.", "cli.sql"),
+    _Command("tune", CHANGE, "Limits of live connections.", "cli.tune"),
+    _Command("record", KEEP, "Keep a moment in a file.", "cli.record"),
+    _Command("replay", KEEP, "What a recording says.", "cli.record"),
+    _Command("variables", KNOW, "What the variables mean.", "cli.variables"),
 )
+_DB: Final = "db"  # has commands of its own
 
 
-def _add(
-    group: str,
-    command: Callable[..., None],
-    short: str,
-    text: str,
-    examples: str,
-    kind: type[TyperCommand] = TyperCommand,
-) -> None:
-    """Register a command below a heading, with its help and the examples at its end."""
-    app.command(cls=kind, help=text, short_help=short, epilog=examples, rich_help_panel=group)(
-        command
+def application(wanted: Iterable[str] | None = None) -> typer.Typer:
+    """The command line with all its commands, or with these: only their modules are imported."""
+    app = typer.Typer(
+        name="estats",
+        cls=Grouped,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback(epilog=exit_codes_help())(estats)
+    names = (*(each.name for each in _COMMANDS), _DB) if wanted is None else tuple(wanted)
+    for command in _COMMANDS:
+        if command.name in names:
+            _add(app, command)
+    if _DB in names:
+        app.add_typer(import_module("cli.db").app, name=_DB, rich_help_panel=KNOW)
+    return app
 
 
-_add(
-    COLLECT,
-    configured(with_stdout(collect.collect)),
-    "Collect into a database.",
-    collect.HELP,
-    collect.EXAMPLES,
-    Configured,
-)
-_add(COLLECT, health.status, "Is a collector well?", health.HELP, health.EXAMPLES)
-_add(COLLECT, doctor.doctor, "Can it run here?", doctor.HELP, doctor.EXAMPLES)
-_add(ASK, query.query, "Values of variables.", query.HELP, query.EXAMPLES)
-_add(ASK, connections.connections, "Who talks to whom.", connections.HELP, connections.EXAMPLES)
-_add(
-    ASK,
-    listeners.listeners,
-    "Who listens, and how well it keeps up.",
-    listeners.HELP,
-    listeners.EXAMPLES,
-)
-_add(ASK, read.read, "All variables of a connection.", read.HELP, read.EXAMPLES)
-_add(ASK, watch.watch, "Values as they change.", watch.HELP, watch.EXAMPLES)
-_add(ASK, top.top, "A full screen, live or in the past.", top.HELP, top.EXAMPLES)
-_add(ASK, deltas.deltas, "What changed in a time.", deltas.HELP, deltas.EXAMPLES)
-_add(ASK, why.why, "Why is it slow? What limited connections.", why.HELP, why.EXAMPLES)
-_add(ASK, plot.plot, "Variables over time, drawn.", plot.HELP, plot.EXAMPLES)
-_add(ASK, sql.sql, "What a SELECT finds.", sql.HELP, sql.EXAMPLES)
-_add(CHANGE, tune.tune, "Limits of live connections.", tune.HELP, tune.EXAMPLES)
-_add(KEEP, record.record, "Keep a moment in a file.", record.HELP, record.EXAMPLES)
-_add(KEEP, record.replay, "What a recording says.", record.REPLAY_HELP, record.REPLAY_EXAMPLES)
-_add(KNOW, variables.variables, "What the variables mean.", variables.HELP, variables.EXAMPLES)
-app.add_typer(db.app, name="db", rich_help_panel=KNOW)
+def _add(app: typer.Typer, command: _Command) -> None:
+    """Register a command below its heading, with its help and the examples at its end."""
+    module = import_module(command.module)
+    words, function, kind = vars(module), getattr(module, command.name), TyperCommand
+    if command.name == "collect":
+        function, kind = configured(with_stdout(function)), Configured
+    own = f"{command.name.upper()}_"
+    app.command(
+        name=command.name,
+        cls=kind,
+        help=words.get(f"{own}HELP", words["HELP"]),
+        short_help=command.short,
+        epilog=words.get(f"{own}EXAMPLES", words["EXAMPLES"]),
+        rich_help_panel=command.group,
+    )(function)
 
 
 def _print_version(wanted: bool) -> None:
@@ -106,7 +103,6 @@ Version = Annotated[
 ]
 
 
-@app.callback(epilog=exit_codes_help())
 def estats(*, version: Version = False) -> None:
     """RFC 4898 statistics of every TCP connection of this host, as history in SQL.
 
@@ -118,8 +114,9 @@ def estats(*, version: Version = False) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (None: the process's own) and return its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(arguments, prog_name="estats")
+        application(_wanted(given))(given, prog_name="estats")
     except SystemExit as done:
         code = done.code if isinstance(done.code, int) else 1
     except EstatsError as error:
@@ -129,6 +126,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     else:
         code = 0
     return _flushed(code)
+
+
+def _wanted(arguments: Sequence[str]) -> tuple[str, ...] | None:
+    """The commands that can be meant; None: any. To import all takes a quarter of a second."""
+    first = arguments[0] if arguments else ""
+    if first == "--version":
+        return ()
+    return (first,) if first in (*(each.name for each in _COMMANDS), _DB) else None
 
 
 def _flushed(code: int) -> int:

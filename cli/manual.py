@@ -13,7 +13,7 @@ from typing import Any, Final
 import typer
 
 from bpf.generate import markdown_table, stale
-from cli.app import app
+from cli.app import application
 from cli.configuration import NO_FILE, PREFIX, SECTION, SYSTEM_FILE, options
 from cli.exit_codes import EXIT_CODES
 from cli.outline import Page, Row, outline
@@ -63,7 +63,7 @@ _OF_THE_PROGRAM: Final = (
 
 def products() -> dict[Path, str]:
     """What each generated file must hold."""
-    pages = outline(app)
+    pages = outline(application())
     codes = markdown_table(("code", "meaning"), ((str(n), text) for n, text in EXIT_CODES.items()))
     return {
         **{MAN / f"{'-'.join(page.words)}.1": _man(page, pages) for page in pages},
@@ -123,8 +123,8 @@ def _prose(text: str) -> str:
 
 def _collect() -> Iterator[tuple[str, Any, str]]:
     """Each option of ``estats collect`` that may be configured, its name, and its help."""
-    (page,) = (each for each in outline(app) if each.words == ("estats", "collect"))
-    command = vars(typer.main.get_command(app))["commands"]["collect"]
+    (page,) = (each for each in outline(application()) if each.words == ("estats", "collect"))
+    command = vars(typer.main.get_command(application()))["commands"]["collect"]
     texts = {row.name.split(" ")[0].removeprefix("--"): row.text for row in page.options}
     for key, option in options(command).items():
         if key != "config":

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from bpf.errors import EstatsError
 from bpf.meters import METERS
-from cli.app import app
+from cli.app import application
 from storage import schema
 from tests.documented import write_database
 
@@ -52,7 +52,7 @@ def _commands() -> dict[str, set[str]]:
         for name, child in children.items():
             yield from walk(child, (*words, name))
 
-    return dict(walk(typer.main.get_command(app), ()))
+    return dict(walk(typer.main.get_command(application()), ()))
 
 
 COMMANDS = _commands()
@@ -85,7 +85,7 @@ def test_every_shell_example_answers(
             continue
         program, *arguments = shlex.split(line)
         if Path(program).name == "estats":
-            answer = CliRunner().invoke(app, arguments, catch_exceptions=False)
+            answer = CliRunner().invoke(application(), arguments, catch_exceptions=False)
             assert answer.exit_code == 0, line
             assert answer.stdout.strip(), line
             assert " matches" not in answer.stderr, line

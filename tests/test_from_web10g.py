@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli.app import app
+from cli.app import application
 from tests.documented import write_database
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +65,7 @@ def test_every_line_of_ours_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def _asked(arguments: list[str]) -> tuple[int, str]:
-    answer = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    answer = CliRunner().invoke(application(), arguments, catch_exceptions=False)
     return answer.exit_code, answer.output
 
 

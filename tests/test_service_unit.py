@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from bpf.cache import FOLDER
 from bpf.errors import EnvironmentLacksError, UsageError
-from cli.app import app
+from cli.app import application
 from cli.options import SYSTEM_DATABASE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,11 +53,11 @@ def test_the_command_is_one_of_ours(unit: dict[str, dict[str, list[str]]]) -> No
     """Its options exist, and it writes where readers look."""
     program, command, *options = shlex.split(one(unit, "ExecStart"))
     assert program == "/opt/estats/.venv/bin/estats"
-    commands = vars(typer.main.get_command(app))["commands"]
+    commands = vars(typer.main.get_command(application()))["commands"]
     known = {name for p in commands[command].params for name in p.opts}
     assert {word for word in options if word.startswith("--")} <= known
     assert options[options.index("--db") + 1] == str(SYSTEM_DATABASE)
-    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+    assert CliRunner().invoke(application(), [command, "--help"]).exit_code == 0
 
 
 def test_its_folders_are_those_it_may_write(unit: dict[str, dict[str, list[str]]]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bpf.catalogue import CATALOGUE
-from cli.app import app
+from cli.app import application
 from tests.kernel.report import is_proven, main, page, report
 from tests.kernel.validation import WITNESSES, Between, Record, Tolerance, grouped, running_test
 
@@ -230,7 +230,7 @@ def published() -> dict[str, Any]:
 
 def test_the_published_counts_are_those_of_the_command_line(published: dict[str, Any]) -> None:
     """By status, as `estats variables --format json` lists them."""
-    done = CliRunner().invoke(app, ["variables", "--format", "json"])
+    done = CliRunner().invoke(application(), ["variables", "--format", "json"])
     listed = [v["status"] for v in json.loads(done.stdout)]
     assert published["status"] == {status: listed.count(status) for status in dict.fromkeys(listed)}
     names = [(row["table"], row["name"]) for row in published["variables"]]

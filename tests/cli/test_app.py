@@ -30,7 +30,7 @@ READING = (
 
 def test_help_teaches_the_exit_codes() -> None:
     """All of them, at the end of the main help."""
-    result = CliRunner().invoke(cli.app.app, ["--help"])
+    result = CliRunner().invoke(cli.app.application(), ["--help"])
     assert result.exit_code == 0
     kinds = (EnvironmentLacksError, RecordingError, CollectorError)
     for code in (*(kind.exit_code for kind in kinds), NOT_WELL):
@@ -39,7 +39,7 @@ def test_help_teaches_the_exit_codes() -> None:
 
 COMMANDS = sorted(
     [str(each.name or each.callback.__name__)] if each.callback else []
-    for each in cli.app.app.registered_commands
+    for each in cli.app.application().registered_commands
 )
 OF_DB = [
     ["db", str(each.callback.__name__)] for each in db.app.registered_commands if each.callback
@@ -49,7 +49,7 @@ OF_DB = [
 @pytest.mark.parametrize("command", [*COMMANDS, *OF_DB], ids=" ".join)
 def test_each_command_has_examples(command: list[str]) -> None:
     """They stand at the end of its help, and are of that command."""
-    result = CliRunner().invoke(cli.app.app, [*command, "--help"])
+    result = CliRunner().invoke(cli.app.application(), [*command, "--help"])
     assert result.exit_code == 0
     examples = result.output.partition("Examples:\n")[2].splitlines()
     assert examples and examples[0].startswith(f"    estats {' '.join(command)}")
@@ -57,7 +57,7 @@ def test_each_command_has_examples(command: list[str]) -> None:
 
 def test_the_main_help_groups_the_commands() -> None:
     """Each below one heading, in columns that stand in line."""
-    lines = CliRunner().invoke(cli.app.app, ["--help"]).output.splitlines()
+    lines = CliRunner().invoke(cli.app.application(), ["--help"]).output.splitlines()
     heads = ["Collect:", "Ask about connections:", "Keep and hand on:", "Look up and look after:"]
     places = [lines.index(head) for head in heads]
     assert places == sorted(places)
@@ -89,13 +89,16 @@ def test_no_colours_get_into_what_is_piped(
 
 def test_help_says_whose_ports_they_are() -> None:
     """Dport is the remote one."""
-    words = " ".join(CliRunner().invoke(cli.app.app, ["query", "--help"]).output.split())
+    words = " ".join(CliRunner().invoke(cli.app.application(), ["query", "--help"]).output.split())
     assert "dport is the remote port and sport the local port of a row" in words
 
 
 def test_no_more_is_imported_than_a_command_needs() -> None:
     """SQLAlchemy is for those that read: the collector's processes begin here, too."""
-    code = "import sys, cli.app, storage.file; sys.exit('sqlalchemy' in sys.modules)"
+    code = (
+        "import sys, cli.app, storage.file; cli.app.application();"
+        " sys.exit('sqlalchemy' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -209,3 +212,16 @@ def test_the_page_and_the_help_have_the_same_exit_codes(estats: Estats) -> None:
     raised = {EstatsError.exit_code, *(kind.exit_code for kind in EstatsError.__subclasses__())}
     assert on_page == in_help == sorted(in_help)
     assert raised <= set(on_page)
+
+
+def test_only_the_command_asked_for_is_imported(estats: Estats) -> None:
+    """All of them take a quarter of a second, which each call would wait for."""
+    code = (
+        "import sys, cli.app; cli.app.run(['variables', '--help']);"
+        " print({'cli.variables', 'cli.why', 'plotting'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stderr == "{'cli.variables'}\n"
+    assert "Did you mean 'query'?" in estats("qery").err  # a slip is still looked up among all

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from cli.app import app
+from cli.app import application
 from cli.render import Format
 from tests.cli.conftest import Estats
 
@@ -35,7 +35,7 @@ CHANGES_SOCKETS = {"tune"}
 
 
 def _commands() -> dict[str, Any]:
-    top: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
+    top: dict[str, Any] = vars(typer.main.get_command(application()))["commands"]
     return {
         " ".join(words): command
         for name, each in top.items()

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import typer
 
-from cli.app import app
+from cli.app import application
 from tests.cli.conftest import Estats
 
 HOSTILE: Final = (
@@ -40,7 +40,7 @@ def _commands() -> Iterator[tuple[str, list[str]]]:
                 ["" if not p.opts[0].startswith("-") else p.opts[0] for p in takes],
             )
 
-    yield from walk(typer.main.get_command(app), ())
+    yield from walk(typer.main.get_command(application()), ())
 
 
 TAKING: Final = [(command, option) for command, options in _commands() for option in options]

@@ -13,14 +13,14 @@ import typer
 from bpf.errors import EstatsError
 from bpf.generate import stale
 from cli import manual
-from cli.app import app
+from cli.app import application
 from cli.configuration import defaults, options
 from cli.exit_codes import EXIT_CODES
 from cli.health import NOT_WELL
 from cli.outline import Page, outline
 from cli.roff import man_page
 
-PAGES = outline(app)
+PAGES = outline(application())
 every_command = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -78,7 +78,7 @@ def test_what_begins_like_a_request_is_text() -> None:
 def test_the_example_has_every_option_as_a_comment() -> None:
     """It changes nothing as it is; with any # taken away the collector takes the file."""
     text = manual.EXAMPLE.read_text()
-    command: Any = vars(typer.main.get_command(app))["commands"]["collect"]
+    command: Any = vars(typer.main.get_command(application()))["commands"]["collect"]
     known = options(command)
     commented = dict(re.findall(r"^#([a-z-]+) = (.+)$", text, re.MULTILINE))
 
@@ -91,7 +91,7 @@ def test_the_example_has_every_option_as_a_comment() -> None:
 
 def test_the_example_is_accepted(tmp_path: Path) -> None:
     """Each value is one that its option takes."""
-    command: Any = vars(typer.main.get_command(app))["commands"]["collect"]
+    command: Any = vars(typer.main.get_command(application()))["commands"]["collect"]
     context = command.make_context("collect", [], resilient_parsing=True)
     path = tmp_path / "estats.toml"
     path.touch(0o644)
@@ -108,7 +108,7 @@ def test_exit_codes_are_told_alike_everywhere() -> None:
     """All there are, in the same words: by the help, every page of the manual, and the docs."""
     kinds = {kind.exit_code for kind in EstatsError.__subclasses__()}
     assert set(EXIT_CODES) == {0, 1, NOT_WELL, 130, *kinds}
-    help_text = vars(typer.main.get_command(app))["epilog"]
+    help_text = vars(typer.main.get_command(application()))["epilog"]
     for code, text in EXIT_CODES.items():
         assert re.search(rf"^  {code} +{re.escape(text)}$", help_text, re.MULTILINE)
         assert f"\n| {code} | {text} |\n" in manual.COLLECTING.read_text()

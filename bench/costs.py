@@ -14,6 +14,7 @@ from bench.pairs import Figures
 from bench.paths import LOOPBACK, VETH, Way, way
 from bench.processes import output
 from bench.report import Cell, Section
+from bench.shares import short_connections
 from bench.workloads import BULK, PING, STORM, Workload
 from bpf.probes import PROBES
 from tests.kernel.net import Host
@@ -94,7 +95,8 @@ def run(effort: Effort) -> Sequence[Section]:
                     _cost(found, ESTATS, ours, workload, effort),
                     _cost(found, ONE_RECORD, _ONE_RECORD, workload, effort),
                 )
-    return [_programs({key: mine for key, (mine, _) in costs.items()}), _sums(costs)]
+    ours_alone = {key: mine for key, (mine, _) in costs.items()}
+    return [_programs(ours_alone), _sums(costs), short_connections(effort)]
 
 
 def _cost(

@@ -23,7 +23,10 @@ _LOOKS_MAX: Final = 20
 
 _MORE: Final = {
     VETH: ((PERF_ALONE, BULK), (KERNEL_ALONE, STORM)),
-    LOOPBACK: ((KERNEL_ALONE, STORM), (KERNEL_ALONE, PING), (BARE_HOOKS, PING)),
+    LOOPBACK: (
+        *((KERNEL_ALONE, workload) for workload in (STORM, PING)),
+        *((BARE_HOOKS, workload) for workload in (BULK, STORM, PING)),
+    ),
 }
 
 COMPARED_COLUMNS: Final = ("without", "with", "ratio", "spread", "pairs", "its own CPU")
@@ -89,12 +92,12 @@ def with_own_cpu(
     before = process.cpu_seconds()
     figures = workload.run(path, seconds)
     if beside.lags and "connections" in figures:
-        _settle(process)
+        settle(process)
     used = process.cpu_seconds() - before
     return {**figures, _OWN_CPU: used / figures.get("connections", seconds)}
 
 
-def _settle(process: Running) -> None:
+def settle(process: Running) -> None:
     """Wait until it has nothing more to do."""
     for _ in range(_LOOKS_MAX):
         before = process.cpu_seconds()

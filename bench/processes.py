@@ -53,10 +53,18 @@ class Running:
             if (words := _stat(entry)) and int(words[3]) == self._process.pid
         ]
 
+    def times(self) -> dict[int, tuple[float, float]]:
+        """Processor seconds of each of them that lives and of its children that ended.
+
+        In user mode, and in the kernel.
+        """
+        found = {pid: _stat(Path("/proc", str(pid))) for pid in self.pids()}
+        ticks = {pid: [int(w) for w in words[11:15]] for pid, words in found.items() if words}
+        return {p: ((t[0] + t[2]) / _TICKS, (t[1] + t[3]) / _TICKS) for p, t in ticks.items()}
+
     def cpu_seconds(self) -> float:
-        """Processor time of all of them that live, and of their children that ended."""
-        found = [_stat(Path("/proc", str(pid))) for pid in self.pids()]
-        return sum(int(word) for words in found if words for word in words[11:15]) / _TICKS
+        """All of these together."""
+        return sum(sum(each) for each in self.times().values())
 
     def stop(self) -> int:
         """Ask it to end, with its children; insist after a while. Its exit code."""

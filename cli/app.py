@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Annotated, Final, NamedTuple
 
@@ -50,9 +50,10 @@ _COMMANDS: Final = (
     _Command("variables", KNOW, "What the variables mean.", "cli.variables"),
 )
 _DB: Final = "db"  # has commands of its own
+_NAMES: Final = (*(each.name for each in _COMMANDS), _DB)
 
 
-def application(wanted: Iterable[str] | None = None) -> typer.Typer:
+def application(wanted: Collection[str] = _NAMES) -> typer.Typer:
     """The command line with all its commands, or with these: only their modules are imported."""
     app = typer.Typer(
         name="estats",
@@ -63,11 +64,10 @@ def application(wanted: Iterable[str] | None = None) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(epilog=exit_codes_help())(estats)
-    names = (*(each.name for each in _COMMANDS), _DB) if wanted is None else tuple(wanted)
     for command in _COMMANDS:
-        if command.name in names:
+        if command.name in wanted:
             _add(app, command)
-    if _DB in names:
+    if _DB in wanted:
         app.add_typer(import_module("cli.db").app, name=_DB, rich_help_panel=KNOW)
     return app
 
@@ -128,12 +128,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return _flushed(code)
 
 
-def _wanted(arguments: Sequence[str]) -> tuple[str, ...] | None:
-    """The commands that can be meant; None: any. To import all takes a quarter of a second."""
+def _wanted(arguments: Sequence[str]) -> Collection[str]:
+    """The commands that can be meant: to import all of them takes a quarter of a second."""
     first = arguments[0] if arguments else ""
     if first == "--version":
         return ()
-    return (first,) if first in (*(each.name for each in _COMMANDS), _DB) else None
+    return (first,) if first in _NAMES else _NAMES
 
 
 def _flushed(code: int) -> int:

@@ -228,12 +228,13 @@ def _newest(last: int) -> ScalarSelect[Any]:
 def _base(period: Period) -> ColumnElement[Any]:
     """The snapshot of the sample that stood when the period began.
 
-    A connection whose beginning was not seen has its first sample instead. One that was opened in
-    the period has none: it grew from nothing.
+    A connection whose beginning was not seen has its first sample instead, unless that is of the
+    last snapshot: at one moment nothing grows. One that was opened in the period has none: it grew
+    from nothing.
     """
     n = SAMPLE.alias("n")
     first = select(func.min(n.c.snapshot_id)).where(
-        n.c.ConnectIndex == _INDEX, n.c.snapshot_id <= period.last
+        n.c.ConnectIndex == _INDEX, n.c.snapshot_id < period.last
     )
     return func.coalesce(
         _newest(period.first - 1),

@@ -41,6 +41,19 @@ def test_it_is_a_time_machine(estats: Estats, story: Path) -> None:
     assert row.split()[4:6] == ["3", "2k"], "in the second before then"
 
 
+def test_a_recording_is_listed_as_its_database_is(estats: Estats, story: Path) -> None:
+    """A stretch has the same rates; in a moment nothing grows, so that none is known."""
+    estats("record", "stretch.db", 3, 4, "--db", story, "--since", "2023-11-14T22:15:00")
+    stretch = estats("top", "--replay", "stretch.db")
+    assert stretch.code == 0
+    assert stretch.out == estats("top", 3, 4, "--db", story).out
+    assert stretch.out.splitlines()[1].split()[4:7] == ["250", "-", "5"]
+    estats("record", "moment.db", 3, "--db", story)
+    moment = estats("top", "--replay", "moment.db").out.splitlines()
+    assert moment[1].split()[:4] == stretch.out.splitlines()[1].split()[:4]
+    assert moment[1].split()[4:7] == ["-", "-", "-"]
+
+
 def test_a_window_may_be_longer_than_an_interval(estats: Estats, story: Path) -> None:
     """Rates are over the time since --since."""
     at = ("--at", "2023-11-14T22:13:23", "--since", "2023-11-14T22:13:21", "--dport", "5001")

@@ -107,6 +107,22 @@ def test_the_cause_is_told_where_nothing_was_collected_yet(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_list_of_the_moment_has_what_moved_just_now(tmp_path: Path) -> None:
+    """Without a terminal it is written once, and the collector is gone with it."""
+    with talking() as (port, client, server):
+        listing = estats(tmp_path, "top", "--live", "--dport", str(port))
+        while listing.poll() is None:
+            send(client, server)
+            time.sleep(0.02)
+        out, err = listing.communicate(timeout=PATIENCE)
+    assert listing.returncode == 0, err
+    _, row = out.splitlines()
+    assert f"127.0.0.1:{port}" in row
+    assert "estats: live: " in err
+    assert list(tmp_path.iterdir()) == []
+    assert processes(listing.pid) == set()
+
+
 def test_watching_ends_on_a_signal_and_leaves_nothing(tmp_path: Path) -> None:
     """Its database is private while it is there."""
     with talking() as (port, client, server):

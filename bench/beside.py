@@ -13,6 +13,7 @@ from typing import Final
 
 from bench.paths import ECHO_PORT, Way
 from bench.processes import BenchError, Running, running, until
+from cli.configuration import NO_FILE
 
 _SETTLING_SECONDS: Final = 1.5  # for programs that do not say when they are ready
 
@@ -40,7 +41,8 @@ def collector(*options: str, database: Path | None = None) -> AbstractContextMan
 def _collector(options: Sequence[str], database: Path | None) -> Generator[Running]:
     with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder:
         path = database or Path(folder, "flows.db")
-        argv = [sys.executable, "-m", "estats", "collect", "--source", "bpf", "--db", str(path)]
+        argv = [sys.executable, "-m", "estats", "collect", "--config", NO_FILE]
+        argv += ["--source", "bpf", "--db", str(path)]
         with running([*argv, *options], is_quiet=True) as process:
             until("the first snapshot", lambda: snapshots(path, process) > 0)
             yield process

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from cli.configuration import NO_FILE
 from tests.kernel.leftovers import bpf_objects, owned, processes, start
 from tests.kernel.net import SLOWNESS
 from tests.kernel.tcp_info import OPTIONS, Witness, said
@@ -94,7 +95,8 @@ class Collector:
         self.log = folder / f"collector-{time.monotonic_ns()}.log"
         self._objects = bpf_objects()
         self._began_us = time.time_ns() // 1000
-        argv = [sys.executable, "-m", program, "collect", "--db", str(self.database.path)]
+        argv = [sys.executable, "-m", program, "collect", "--config", NO_FILE]
+        argv += ["--db", str(self.database.path)]
         argv += ["--interval", str(INTERVAL_SECONDS), *options]
         with self.log.open("w") as log:
             self.process = start(

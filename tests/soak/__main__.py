@@ -19,6 +19,7 @@ from bench.footprint import objects
 from bench.overhead import loads
 from bench.processes import HOME, Running, until
 from bench.report import Result, part_page
+from cli.configuration import NO_FILE
 from tests.kernel.leftovers import left_for_good, owned
 from tests.soak.audit import Audit
 from tests.soak.page import page, sections
@@ -92,7 +93,8 @@ def soak(seconds: int) -> tuple[list[Sample], Result, bool]:
     options = _options(seconds)
     with tempfile.TemporaryDirectory(prefix="estats-soak-") as folder, loads() as programs:
         database = Path(folder, "flows.db")
-        argv = [sys.executable, "-m", "estats", "collect", "--source", "bpf", "--db", str(database)]
+        argv = [sys.executable, "-m", "estats", "collect", "--config", NO_FILE]
+        argv += ["--source", "bpf", "--db", str(database)]
         process = Running([*argv, *options], is_quiet=True)
         code = -1
         try:

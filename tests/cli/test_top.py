@@ -12,12 +12,9 @@ from pathlib import Path
 import pytest
 
 from cli.top.command import is_unicode
-from storage.file import lock
-from storage.writer import Writer
 from tests.cli.conftest import Estats
-from tests.cli.story import ACTIVE, ALL, connection, one_run, snapshot
+from tests.cli.writing import Written
 from tests.kernel.collecting import until
-from tests.samples import Samples
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -178,37 +175,11 @@ class Terminal:
         self._do("kill-server")
 
 
-class Written:
-    """A database that somebody writes to, as far as its readers can tell."""
-
-    def __init__(self, path: Path) -> None:
-        """One connection."""
-        self.path, self._seconds, self._told = path, 0, Samples()
-        self._lock = lock(path)
-        self._writer = Writer(path, one_run(0, ALL, {}))
-        self.grow()
-
-    def grow(self) -> None:
-        """It sent again as many octets as before."""
-        self._seconds += 1
-        is_first = self._seconds == 1
-        who = connection(
-            1, ("10.0.0.1", 40000), ("10.0.0.2", 5001), ACTIVE, opened=0, owner=(42, b"iperf")
-        )
-        values = {"HCDataOctetsOut": 2**self._seconds * 1000, "HCDataOctetsIn": 0, "State": 5}
-        samples = self._told.of({1: values})
-        self._writer.write(snapshot(self._seconds, samples, [who] if is_first else []))
-
-    def end(self) -> None:
-        """The collector stops."""
-        self._writer.close("stopped")
-        os.close(self._lock)
-
-
 @pytest.fixture
 def written(tmp_path: Path) -> Iterator[Written]:
-    """A database that is being written."""
-    writing = Written(tmp_path / "flows.db")
+    """A database that is being written: in each second it sent as many octets as before."""
+    told = {"HCDataOctetsIn": 0, "State": 5}
+    writing = Written(tmp_path / "flows.db", lambda n: {"HCDataOctetsOut": 2**n * 1000, **told})
     yield writing
     writing.end()
 

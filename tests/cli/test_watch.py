@@ -17,11 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.file import lock
-from storage.writer import Writer
 from tests.cli.conftest import Estats
-from tests.cli.story import ACTIVE, ALL, connection, one_run, snapshot
-from tests.samples import Samples
+from tests.cli.writing import Written
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = "2023-11-14T22:13:20"
@@ -96,35 +93,10 @@ def test_what_makes_no_sense_is_refused(
     assert answer.code == 2 and complaint in answer.err
 
 
-class Written:
-    """A database that somebody writes to, as far as its readers can tell."""
-
-    def __init__(self, path: Path) -> None:
-        """One connection, one snapshot."""
-        self.path, self._seconds, self._told = path, 1, Samples()
-        self._lock, self.is_over = lock(path), False
-        self._writer = Writer(path, one_run(0, ALL, {}))
-        who = connection(1, ("10.0.0.1", 40000), ("10.0.0.2", 5001), ACTIVE, opened=0.5)
-        self._writer.write(snapshot(1, self._told.of({1: {"SegsRetrans": 1, "State": 5}}), [who]))
-
-    def grow(self) -> None:
-        """One more segment was sent again."""
-        self._seconds += 1
-        values = {1: {"SegsRetrans": self._seconds}}
-        self._writer.write(snapshot(self._seconds, self._told.of(values)))
-
-    def end(self) -> None:
-        """The collector stops, if it has not."""
-        if not self.is_over:
-            self.is_over = True
-            self._writer.close("stopped")
-            os.close(self._lock)
-
-
 @pytest.fixture
 def written(tmp_path: Path) -> Iterator[Written]:
-    """A database that is being written."""
-    writing = Written(tmp_path / "flows.db")
+    """A database that is being written: in each second one more segment was sent again."""
+    writing = Written(tmp_path / "flows.db", lambda n: {"SegsRetrans": n, "State": 5})
     yield writing
     writing.end()
 

@@ -118,7 +118,7 @@ def test_the_list_of_the_moment_has_what_moved_just_now(tmp_path: Path) -> None:
     assert listing.returncode == 0, err
     _, row = out.splitlines()
     assert f"127.0.0.1:{port}" in row
-    assert "estats: live: " in err
+    assert "  live  1 connection" in err
     assert list(tmp_path.iterdir()) == []
     assert processes(listing.pid) == set()
 

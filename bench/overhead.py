@@ -22,7 +22,7 @@ _LOOK_SECONDS: Final = 1.5  # longer than the interval between two snapshots
 _LOOKS_MAX: Final = 20
 
 _MORE: Final = {
-    VETH: ((PERF_ALONE, BULK), (KERNEL_ALONE, STORM)),
+    VETH: ((PERF_ALONE, BULK), (BARE_HOOKS, BULK), (KERNEL_ALONE, STORM)),
     LOOPBACK: (
         *((KERNEL_ALONE, workload) for workload in (STORM, PING)),
         *((BARE_HOOKS, workload) for workload in (BULK, STORM, PING)),

@@ -52,6 +52,8 @@ static __always_inline bool estats_is_undone_between(struct estats_socket *s,
 /* Segments that RACK (without SACK: duplicate ACKs) declared lost. */
 static __always_inline void estats_note_lost(struct estats_socket *s, struct tcp_sock *tp)
 {
+	if (!ESTATS_WANTS(ESTATS_TABLE_STACK))
+		return;
 	s->events.rack_lost += tp->lost - s->shadow.lost;
 	s->shadow.lost = tp->lost;
 }
@@ -83,6 +85,9 @@ static __always_inline void estats_note_growth(struct estats_socket *s, struct t
 	u32 before = s->shadow.cwnd, ssthresh = s->shadow.ssthresh;
 	u8 state = tp->inet_conn.icsk_ca_state, growth = estats_growth(s, tp);
 
+	/* The window before is what a congestion signal of the path finds, too. */
+	if (!ESTATS_WANTS(ESTATS_TABLE_PATH | ESTATS_TABLE_STACK | ESTATS_TABLE_EXTRAS))
+		return;
 	if (growth == ESTATS_GROWTH_SLOW_START)
 		s->events.slow_start++;
 	if (growth == ESTATS_GROWTH_AVOIDANCE)

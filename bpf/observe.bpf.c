@@ -111,6 +111,8 @@ static __always_inline void estats_observe_windows(struct estats_seen *n, struct
 {
 	u32 cwnd = estats_octets(tp->snd_cwnd, tp->mss_cache);
 
+	if (!ESTATS_WANTS(ESTATS_TABLE_STACK))
+		return;
 	if (tp->snd_cwnd < tp->snd_ssthresh)
 		n->ss_cwnd_max = estats_max(n->ss_cwnd_max, cwnd);
 	else
@@ -130,15 +132,20 @@ static __always_inline void estats_observe_marks(struct estats_seen *n, struct t
 	u32 mss = tp->mss_cache, rto = tp->inet_conn.icsk_rto;
 
 	n->pipe_max = estats_max(n->pipe_max, estats_pipe(tp));
-	n->retx_max = estats_max(n->retx_max, tp->snd_nxt - tp->snd_una);
-	n->wqueue_max = estats_max(n->wqueue_max, tp->write_seq - tp->snd_nxt);
-	n->rqueue_max = estats_max(n->rqueue_max, estats_rqueue(tp, tp->rcv_nxt));
-	n->mss_max = estats_max(n->mss_max, mss);
-	if (!(n->have & ESTATS_HAVE_MSS) || mss < n->mss_min)
-		n->mss_min = mss;
-	n->have |= ESTATS_HAVE_MSS;
+	if (ESTATS_WANTS(ESTATS_TABLE_STACK))
+		n->retx_max = estats_max(n->retx_max, tp->snd_nxt - tp->snd_una);
+	if (ESTATS_WANTS(ESTATS_TABLE_APP)) {
+		n->wqueue_max = estats_max(n->wqueue_max, tp->write_seq - tp->snd_nxt);
+		n->rqueue_max = estats_max(n->rqueue_max, estats_rqueue(tp, tp->rcv_nxt));
+	}
+	if (ESTATS_WANTS(ESTATS_TABLE_STACK)) {
+		n->mss_max = estats_max(n->mss_max, mss);
+		if (!(n->have & ESTATS_HAVE_MSS) || mss < n->mss_min)
+			n->mss_min = mss;
+		n->have |= ESTATS_HAVE_MSS;
+	}
 	/* Before the first sample the timer holds the initial second, not a measurement. */
-	if (tp->srtt_us) {
+	if (ESTATS_WANTS(ESTATS_TABLE_PATH) && tp->srtt_us) {
 		n->rto_max = estats_max(n->rto_max, rto);
 		if (!(n->have & ESTATS_HAVE_RTO) || rto < n->rto_min)
 			n->rto_min = rto;

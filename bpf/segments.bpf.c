@@ -21,9 +21,10 @@ int on_tcp_probe(u64 *ctx)
 	if (!estats_is_live(s))
 		return 0;
 	estats_acknowledged(s, tp);
-	s->seen.reasm_max = estats_max(s->seen.reasm_max, estats_reasm(tp));
+	if (ESTATS_WANTS(ESTATS_TABLE_STACK))
+		s->seen.reasm_max = estats_max(s->seen.reasm_max, estats_reasm(tp));
 	/* In order, the segment in hand is queued before anyone can look again. */
-	if (cb->seq == tp->rcv_nxt)
+	if (ESTATS_WANTS(ESTATS_TABLE_APP) && cb->seq == tp->rcv_nxt)
 		s->seen.rqueue_max = estats_max(s->seen.rqueue_max,
 						estats_rqueue(tp, cb->end_seq - (cb->tcp_flags & 1)));
 	/* tcp_mstamp is the clock of the last event here: no clock is read for this. */
@@ -208,7 +209,9 @@ static __always_inline void estats_note_ack(struct estats_socket *s, struct tcp_
 	/* Old or of what was never sent. Loopback acknowledges before snd_nxt moves. */
 	if (advance < 0 || (s32)(tp->write_seq - ack) < 0)
 		return;
-	if (advance > 0) {
+	if (!ESTATS_WANTS(ESTATS_TABLE_PATH | ESTATS_TABLE_STACK)) {
+		h->ack_in = ack;
+	} else if (advance > 0) {
 		/* A run that ends without a recovery was reordering. */
 		if (h->dup_run && tp->inet_conn.icsk_ca_state < ESTATS_CA_CWR) {
 			s->events.non_recov_episodes++;
@@ -244,7 +247,7 @@ static __always_inline void estats_note_received(struct estats_socket *s, struct
 				segments);
 	if (th->ece && tp->ecn_flags & 1)
 		s->shadow.hint = 1;
-	if (th->doff <= 5)
+	if (!ESTATS_WANTS(ESTATS_TABLE_STACK) || th->doff <= 5)
 		return;
 	blocks = estats_sack_blocks(skb, th, header);
 	if (blocks >= 0) {
@@ -289,11 +292,13 @@ int on_ingress(struct __sk_buff *skb)
 	if (!tp || !th)
 		return 1;
 	estats_note_past(s, tp);
-	s->seen.ip_ttl = ip.ttl;
-	s->seen.ip_tos_in = ip.tos;
-	s->seen.ip_in_seen = 1;
-	if ((ip.tos & ESTATS_TOS_CE) == ESTATS_TOS_CE)
-		s->events.ce_rcvd += estats_segments(skb);
+	if (ESTATS_WANTS(ESTATS_TABLE_PATH)) {
+		s->seen.ip_ttl = ip.ttl;
+		s->seen.ip_tos_in = ip.tos;
+		s->seen.ip_in_seen = 1;
+		if ((ip.tos & ESTATS_TOS_CE) == ESTATS_TOS_CE)
+			s->events.ce_rcvd += estats_segments(skb);
+	}
 	if (ip.octets)
 		__sync_fetch_and_add(&s->seen.data_octets_in, ip.octets);
 	if (!th->syn && !th->rst)
@@ -327,8 +332,8 @@ static __always_inline void estats_note_sent(struct estats_socket *s, struct tcp
 
 	if (!window && h->acked_out && h->window_out)
 		s->events.zero_rwin_sent++;
-	if (!octets && !th->fin && same && window == h->window_out &&
-	    estats_reports(tp, skb, th, header)) {
+	if (ESTATS_WANTS(ESTATS_TABLE_PATH) && !octets && !th->fin && same &&
+	    window == h->window_out && estats_reports(tp, skb, th, header)) {
 		s->events.dup_acks_out++;
 		if (!h->in_run)
 			s->events.dup_ack_episodes++;
@@ -384,9 +389,12 @@ int on_egress(struct __sk_buff *skb)
 	estats_note_past(s, tp);
 	s->seen.ip_tos_out = ip.tos;
 	s->seen.have |= ESTATS_HAVE_TOS_OUT;
-	s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);
-	s->seen.reasm = estats_reasm(tp);
-	s->seen.reasm_max = estats_max(s->seen.reasm_max, s->seen.reasm);
+	if (ESTATS_WANTS(ESTATS_TABLE_APP))
+		s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);
+	if (ESTATS_WANTS(ESTATS_TABLE_STACK)) {
+		s->seen.reasm = estats_reasm(tp);
+		s->seen.reasm_max = estats_max(s->seen.reasm_max, s->seen.reasm);
+	}
 	if (!th->rst) {
 		window = bpf_ntohs(th->window);
 		s->seen.rwin_sent = th->syn ? window : window << tp->rx_opt.rcv_wscale;

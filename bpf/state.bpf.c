@@ -19,6 +19,9 @@
 #define ESTATS_MAP_NO_PREALLOC		1	/* BPF_F_NO_PREALLOC */
 #define ESTATS_MAP_CLONE		512	/* BPF_F_CLONE */
 
+/* Whether one of these tables is wanted. A constant: what serves others alone is not compiled. */
+#define ESTATS_WANTS(tables)		((ESTATS_TABLES & (tables)) != 0)
+
 #define ESTATS_AF_INET6			10
 #define ESTATS_IPPROTO_TCP		6
 #define ESTATS_RCV_SHUTDOWN		1

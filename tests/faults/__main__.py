@@ -67,7 +67,9 @@ def _write(found: Sequence[Outcome]) -> None:
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("faults", nargs="*", metavar="FAULT", help=", ".join(ALL))
+    parser.add_argument(
+        "faults", nargs="*", metavar="FAULT", help=", ".join(ALL).replace("%", "%%")
+    )
     parser.add_argument("--rounds", type=int, default=100, help="of kills and stops [100]")
     asked = parser.parse_args()
     if unknown := [fault for fault in asked.faults if fault not in ALL]:

@@ -13,8 +13,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
@@ -222,7 +221,10 @@ def _load_here(request: Request, cache: Cache) -> Loaded:
     rings = maps.make_rings(fds["rings"], online, request.shards, size)
     bound = _BOUND.pack(0, 0, request.connections_max, 0, 0)
     syscall.set_element(fds["bound"], bytes(4), bound)
-    programs = _verified(probes, made, fds, btf)
+    programs = {
+        probe: load_program(probe, bytecode.linked(made.programs[probe.function], fds), btf)
+        for probe in probes
+    }
     links = _attach(programs, cgroup, fds)
     _backfill(links.pop("on_backfill"))
     look = links.pop("on_listeners", None)
@@ -271,18 +273,6 @@ def _bytecode(
         compiler.key(text, defines, functions),
         lambda: compiler.compile_programs(btf, text, defines, functions),
     )
-
-
-def _verified(
-    probes: Sequence[Probe], made: Bytecode, fds: Mapping[str, int], btf: Btf
-) -> dict[Probe, int]:
-    """All programs in the kernel: it verifies as many at a time as there are processors."""
-
-    def load_one(probe: Probe) -> int:
-        return load_program(probe, bytecode.linked(made.programs[probe.function], fds), btf)
-
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return dict(zip(probes, pool.map(load_one, probes), strict=True))
 
 
 def is_available(probe: Probe, btf: Btf) -> bool:

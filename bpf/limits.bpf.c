@@ -161,7 +161,8 @@ int on_tcp_sendmsg_locked(u64 *ctx)
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);
+	if (ESTATS_WANTS(ESTATS_TABLE_APP))
+		s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);
 	estats_limits_resume(&s->limits, s->limits.candidate);
 	if (s->handshaken && s->limits.state == ESTATS_LIM_SENDER)
 		estats_limits_written(&s->limits, tp);

@@ -387,8 +387,10 @@ int on_egress(struct __sk_buff *skb)
 	if (!estats_is_live(s))
 		return 1;
 	estats_note_past(s, tp);
-	s->seen.ip_tos_out = ip.tos;
-	s->seen.have |= ESTATS_HAVE_TOS_OUT;
+	if (ESTATS_WANTS(ESTATS_TABLE_PATH)) {
+		s->seen.ip_tos_out = ip.tos;
+		s->seen.have |= ESTATS_HAVE_TOS_OUT;
+	}
 	if (ESTATS_WANTS(ESTATS_TABLE_APP))
 		s->seen.wqueue_max = estats_max(s->seen.wqueue_max, tp->write_seq - tp->snd_nxt);
 	if (ESTATS_WANTS(ESTATS_TABLE_STACK)) {

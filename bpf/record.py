@@ -19,6 +19,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bpf.catalogue import stored_in
 from bpf.variable import REFERRED, SAMPLED, Group, Table
@@ -83,6 +84,11 @@ assert HEAD.itemsize == 32 and IDENTITY.itemsize == 96, "the C structs have thes
 def known_bit(table: Table, column: str) -> int:
     """The bit of ``known`` that says the variable of this column has a value."""
     return [v.column for v in stored_in(table)].index(column)
+
+
+def raw(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same elements as plain bytes: numpy moves those whole, and structures by the field."""
+    return array.view(f"V{array.dtype.itemsize}")
 
 
 @cache

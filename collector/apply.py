@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpf.catalogue import stored_in
-from bpf.record import Dtype, Flag, batch_dtype
+from bpf.record import Dtype, Flag, batch_dtype, raw
 from bpf.variable import Op, Table
 from collector.ring import Batches
 
@@ -113,11 +113,6 @@ class Merged(NamedTuple):
     operands: int
 
 
-def raw(array: Array) -> Array:
-    """The same elements as plain bytes: numpy moves those whole, and structures by the field."""
-    return array.view(f"V{array.dtype.itemsize}")
-
-
 def raw_field(array: Array, name: str) -> Array:
     """One field of each element as plain bytes; a write goes through."""
     kind, offset = _field(array.dtype, name)
@@ -187,15 +182,12 @@ def layout_of(dtype: Dtype, ops: Mapping[str, Sequence[Op]]) -> Layout:
 
 def merge(layout: Layout, state: State, rows: Rows, batches: Batches) -> Merged:
     """Merge ``batches[i]`` into ``state`` at ``rows[i]``; rows may repeat, in any order."""
-    if not len(rows):
-        return Merged(rows, np.zeros(0, np.intp), 0)
     assert batches.itemsize == layout.dtype.itemsize, "np.concatenate drops a batch's padding"
     alone = _is_alone(state, rows, batches)
     if not alone.any():
         return _combine(layout, state, rows, batches)
     begun = _begin(layout, state, rows[alone], raw(batches)[alone].view(layout.dtype))
-    others = raw(batches)[~alone].view(layout.dtype)
-    rest = merge(layout, state, rows[~alone], others)
+    rest = _combine(layout, state, rows[~alone], raw(batches)[~alone].view(layout.dtype))
     return Merged(
         np.concatenate([begun.rows, rest.rows]),
         np.concatenate([begun.batches, rest.batches]),
@@ -226,6 +218,8 @@ def _begin(layout: Layout, state: State, rows: Rows, batches: Batches) -> Merged
 
 def _combine(layout: Layout, state: State, rows: Rows, batches: Batches) -> Merged:
     """What ``merge`` does, whatever there is."""
+    if not len(rows):
+        return Merged(rows, np.zeros(0, np.intp), 0)
     stamps = stamps_of(batches)
     order = _order(rows, stamps)
     rows, batches = rows[order], raw(batches)[order].view(layout.dtype)

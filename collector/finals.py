@@ -19,8 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bpf.record import Dtype, Flag
-from collector.apply import raw
+from bpf.record import Dtype, Flag, raw
 from collector.ring import Batches
 
 _BATCHES_MAX: Final = 32_768  # some 40 MB, which are taken only as they are used

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bpf.meters import LEVELS, Inherited, Snapshot
-from bpf.record import new_bit
+from bpf.record import new_bit, raw
 from bpf.variable import REFERRED
-from collector.apply import joined, raw
+from collector.apply import joined
 
 Array = npt.NDArray[Any]
 

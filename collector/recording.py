@@ -28,9 +28,8 @@ import numpy as np
 from bpf.catalogue import stored_in
 from bpf.errors import RecordingError, UsageError
 from bpf.meters import Run
-from bpf.record import HEAD, IDENTITY, LISTENER, LISTENER_HEAD, batch_dtype
+from bpf.record import HEAD, IDENTITY, LISTENER, LISTENER_HEAD, batch_dtype, raw
 from bpf.variable import HISTORIES, Table
-from collector.apply import raw
 from collector.ring import BATCHES_MAX, Batches
 from collector.settings import SHARDS_MAX
 

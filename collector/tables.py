@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from bpf.catalogue import stored_in
 from bpf.meters import Inherited
-from bpf.record import CONNECTION, Dtype, Flag, new_bit, sample_dtype
+from bpf.record import CONNECTION, Dtype, Flag, new_bit, raw, sample_dtype
 from bpf.variable import REFERRED, Group, Kind, Table, Variable
 from collector.apply import (
     State,
@@ -18,7 +18,6 @@ from collector.apply import (
     joined,
     merge,
     packed,
-    raw,
     raw_field,
 )
 from collector.index import Index

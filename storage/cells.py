@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpf.catalogue import in_group, stored_in
-from bpf.record import Flag, known_bit, new_bit
+from bpf.record import Flag, known_bit, new_bit, raw
 from bpf.variable import REFERRED, Group, Table, Variable
 from storage import u64
 from storage.closing import close_reasons
@@ -89,7 +89,7 @@ def group_rows(group: Group, samples: Array, snapshot_id: int) -> Rows:
     """
     if group in REFERRED:
         is_new = samples["new"] & new_bit(group) != 0
-        samples = samples if is_new.all() else _plain(samples)[is_new].view(samples.dtype)
+        samples = samples if is_new.all() else raw(samples)[is_new].view(samples.dtype)
         keys = {f"{group.value}_id": samples[group.value]}
     else:
         keys = {"snapshot_id": np.full(len(samples), snapshot_id)}
@@ -140,11 +140,6 @@ def _differing(rows: Array) -> Any:
     for start in range(0, len(words), _NEAR):
         found |= np.bitwise_or.reduce(words[start : start + _NEAR] ^ words[0], axis=0)
     return found.view(rows.dtype)[0]
-
-
-def _plain(rows: Array) -> Array:
-    """The same as plain bytes: numpy copies those whole, and structures by the field."""
-    return rows.view(f"V{rows.itemsize}")
 
 
 def _signed(values: Array) -> Array:

@@ -22,16 +22,18 @@ class _Command(NamedTuple):
     """A command, the heading below which it is listed, what the list says, and where it is.
 
     The module has a function of its name, its help as HELP or as NAME_HELP, and EXAMPLES likewise.
+    The options of one that ``is_configured`` may stand in a file or the environment, too.
     """
 
     name: str
     group: str
     short: str
     module: str
+    is_configured: bool = False
 
 
 _COMMANDS: Final = (
-    _Command("collect", COLLECT, "Collect into a database.", "cli.collect"),
+    _Command("collect", COLLECT, "Collect into a database.", "cli.collect", is_configured=True),
     _Command("status", COLLECT, "Is a collector well?", "cli.health"),
     _Command("doctor", COLLECT, "Can it run here?", "cli.doctor"),
     _Command("query", ASK, "Values of variables.", "cli.query"),
@@ -76,7 +78,7 @@ def _add(app: typer.Typer, command: _Command) -> None:
     """Register a command below its heading, with its help and the examples at its end."""
     module = import_module(command.module)
     words, function, kind = vars(module), getattr(module, command.name), TyperCommand
-    if command.name == "collect":
+    if command.is_configured:
         function, kind = configured(with_stdout(function)), Configured
     own = f"{command.name.upper()}_"
     app.command(

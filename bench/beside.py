@@ -37,13 +37,17 @@ def collector(*options: str, database: Path | None = None) -> AbstractContextMan
     return _collector(options, database)
 
 
+def collecting(database: Path) -> list[str]:
+    """The command of a collector by the kernel programs; the host's configuration says nothing."""
+    command = [sys.executable, "-m", "estats", "collect", "--config", NO_FILE, "--source", "bpf"]
+    return [*command, "--db", str(database)]
+
+
 @contextmanager
 def _collector(options: Sequence[str], database: Path | None) -> Generator[Running]:
     with tempfile.TemporaryDirectory(prefix="estats-bench-") as folder:
         path = database or Path(folder, "flows.db")
-        argv = [sys.executable, "-m", "estats", "collect", "--config", NO_FILE]
-        argv += ["--source", "bpf", "--db", str(path)]
-        with running([*argv, *options], is_quiet=True) as process:
+        with running([*collecting(path), *options], is_quiet=True) as process:
             until("the first snapshot", lambda: snapshots(path, process) > 0)
             yield process
 

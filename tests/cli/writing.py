@@ -26,7 +26,8 @@ class Written:
         ends = ("10.0.0.1", 40000), ("10.0.0.2", 5001)
         who = connection(1, *ends, ACTIVE, opened=0, owner=(42, b"iperf"))
         samples = self._told.of({1: dict(self._values(self._snapshots))})
-        self._writer.write(snapshot(self._snapshots, samples, [who][: self._snapshots == 1]))
+        new = [who] if self._snapshots == 1 else []
+        self._writer.write(snapshot(self._snapshots, samples, new))
 
     def end(self) -> None:
         """The collector stops, if it has not."""

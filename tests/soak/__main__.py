@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from bench import machine
-from bench.beside import snapshots, wait_for_snapshots
+from bench.beside import collecting, snapshots, wait_for_snapshots
 from bench.footprint import objects
 from bench.overhead import loads
 from bench.processes import HOME, Running, until
 from bench.report import Result, part_page
-from cli.configuration import NO_FILE
 from tests.kernel.leftovers import left_for_good, owned
 from tests.soak.audit import Audit
 from tests.soak.page import page, sections
@@ -93,9 +92,7 @@ def soak(seconds: int) -> tuple[list[Sample], Result, bool]:
     options = _options(seconds)
     with tempfile.TemporaryDirectory(prefix="estats-soak-") as folder, loads() as programs:
         database = Path(folder, "flows.db")
-        argv = [sys.executable, "-m", "estats", "collect", "--config", NO_FILE]
-        argv += ["--source", "bpf", "--db", str(database)]
-        process = Running([*argv, *options], is_quiet=True)
+        process = Running([*collecting(database), *options], is_quiet=True)
         code = -1
         try:
             until("the first snapshot", lambda: snapshots(database, process) > 0)

@@ -100,9 +100,8 @@ class State:
 
     def clear(self, rows: Rows) -> None:
         """Make rows empty again."""
-        raw(self.batch)[rows] = np.zeros(1, raw(self.batch).dtype)
-        for column in self.held.values():
-            column[rows] = np.zeros(1, _STAMP)
+        for array in (self.batch, *self.held.values()):
+            zero_rows(array, rows)
 
 
 class Merged(NamedTuple):
@@ -124,6 +123,11 @@ def grown(array: Array, rows: int) -> Array:
     larger = np.zeros((rows, *array.shape[1:]), array.dtype)
     raw(larger)[: len(array)] = raw(array)
     return larger
+
+
+def zero_rows(array: Array, rows: Rows) -> None:
+    """Zero some elements, their padding too."""
+    raw(array)[rows] = np.zeros(1, raw(array).dtype)
 
 
 def joined(parts: Sequence[Array]) -> Array:
@@ -200,7 +204,8 @@ def _is_alone(state: State, rows: Rows, batches: Batches) -> Array:
     alone: Array = (state.batch["head"]["ts"][rows] == 0) & (batches["head"]["ts"] != 0)
     if alone.any():
         alone &= np.bincount(rows)[rows] == 1
-        alone[alone] = raw(state.batch)[rows[alone]] == np.zeros(1, raw(state.batch).dtype)
+        words = _words(state.batch, np.dtype("u8"))
+        alone[alone] = ~words[rows[alone]].any(axis=1)
     return alone
 
 

@@ -15,10 +15,10 @@ from collector.apply import (
     blank_unknown,
     catalogue_layout,
     grown,
-    joined,
     merge,
     packed,
     raw_field,
+    zero_rows,
 )
 from collector.index import Index
 from collector.ring import Batches
@@ -28,6 +28,9 @@ Rows = npt.NDArray[np.intp]
 
 _CHUNK: Final = 2_048  # batches merged, rows taken at once: few enough to stay in the cache
 _ROWS_MIN: Final = 1_024
+#: Room is made for so many at once: memory is taken only as it is used, and growing copies all.
+_ROWS_AHEAD: Final = 65_536
+_AHEAD_MOST: Final = 8  # times what there is
 _ROOMY_TAKES: Final = 30  # in a row with three quarters of the room unused: it is given back then
 _SAME_START_US: Final = 100_000  # one start, dated twice
 _FINAL: Final = np.uint32(Flag.FINAL.value)
@@ -46,6 +49,7 @@ _ROW: Final[Dtype] = np.dtype(
         ("dirty", "?"),
         ("final", "?"),
         ("leaving", "?"),
+        ("taken", "?"),  # what was handed over last is remembered
         ("inherited", "?"),  # from a dead worker, and no batch came since
         ("lost", "u4"),  # of it, before
     ]
@@ -80,7 +84,7 @@ class Tables:
         # As handed over last: the whole batch (only its blocks count), and the connection.
         self._batch_taken = np.zeros(_ROWS_MIN, self._layout.dtype)
         self._connection_taken = np.zeros(_ROWS_MIN, CONNECTION)
-        self._spare: Rows = np.arange(_ROWS_MIN)
+        self._spare = _spare(0, _ROWS_MIN)
         self._leaving: Rows = np.zeros(0, np.intp)  # closed as of the last take
         self._ended: Array = np.zeros(0, CONNECTION)  # inherited, with an end to be handed over
         self._roomy_takes = 0
@@ -98,7 +102,7 @@ class Tables:
                 unknown = raw(chunk)[rows < 0].view(self._layout.dtype)
                 self._open(unknown, wall_offset_ns)
                 rows = self._index.lookup(chunk["head"]["id"])
-            self._amounts["late"] += int(np.count_nonzero(self._rows["leaving"][rows]))
+            self._count_late(rows[self._rows["leaving"][rows]])
             merged = merge(self._layout, self._state, rows, chunk)
             self._rows["applied"][merged.rows] += merged.batches.astype("u4")
             self._rows["dirty"][merged.rows] = True
@@ -141,19 +145,21 @@ class Tables:
         """
         changed = np.flatnonzero(self._rows["dirty"])
         self._rows["dirty"][changed] = False
-        connections, samples = [self._ended], [np.zeros(0, self._sample)]
+        # Room for all that there can be, of which only what is filled takes memory.
+        connections = _Filled(len(self._ended) + len(changed), CONNECTION)
+        samples = _Filled(len(changed), self._sample)
+        connections.append(self._ended)
         self._ended = np.zeros(0, CONNECTION)
         for start in range(0, len(changed), _CHUNK):
             rows = changed[start : start + _CHUNK]
-            newest = raw(self._state.batch)[rows].view(self._layout.dtype)
-            blank_unknown(self._layout, newest)
+            newest = self._newest(rows)
             connections.append(self._take_connections(rows, newest))
             samples.append(self._take_samples(rows, newest))
         self._free(self._leaving)
         self._leaving = changed[self._rows["closed_us"][changed] != 0]
         self._rows["leaving"][self._leaving] = True
         self._give_room_back()
-        return joined(connections), joined(samples)
+        return connections.all, samples.all
 
     def close_missing(self, live_ids: Array, before_ns: int, now_us: int) -> int:
         """Close connections whose final batch was lost, or that the kernel hid: how many.
@@ -200,7 +206,8 @@ class Tables:
         """Free rows, one for each id that is unknown so far."""
         if len(self._spare) < len(ids):
             self._grow(len(self._rows) + len(ids) - len(self._spare))
-        rows, self._spare = self._spare[: len(ids)], self._spare[len(ids) :]
+        self._spare, last = np.split(self._spare, [len(self._spare) - len(ids)])
+        rows = last[::-1]
         self._index.assign(ids, rows)
         self._rows["id"][rows] = ids
         self._rows["used"][rows] = True
@@ -227,9 +234,17 @@ class Tables:
         self._rows["applied"][rows] = sent - np.minimum(sent, lost)
         self._rows["inherited"][rows] = False
 
+    def _count_late(self, rows: Rows) -> None:
+        """Of connections that were handed over as closed: now it matters what was handed over."""
+        self._amounts["late"] += len(rows)
+        rows = np.unique(rows[~self._rows["taken"][rows]])
+        if len(rows):
+            self._remember(rows, self._newest(rows))
+
     def _grow(self, rows: int) -> None:
-        rows = max(rows, 2 * len(self._rows))
-        self._spare = np.append(self._spare, np.arange(len(self._rows), rows))
+        had = len(self._rows)
+        rows = max(rows, 2 * had, min(_AHEAD_MOST * had, _ROWS_AHEAD))
+        self._spare = np.append(_spare(had, rows), self._spare)
         self._state.grow(rows)
         self._rows = grown(self._rows, rows)
         self._batch_taken = grown(self._batch_taken, rows)
@@ -251,7 +266,7 @@ class Tables:
         places[kept] = np.arange(len(kept))
         self._index.move(places)
         self._leaving = places[self._leaving]
-        self._spare = np.arange(len(kept), rows)
+        self._spare = _spare(len(kept), rows)
         self._state.pack(kept, rows)
         self._rows = packed(self._rows, kept, rows)
         self._batch_taken = packed(self._batch_taken, kept, rows)
@@ -282,10 +297,18 @@ class Tables:
         return changed
 
     def _take_samples(self, rows: Rows, newest: Batches) -> Batches:
-        """The samples of those among these rows that changed, remembered as handed over."""
-        now = self._blocks(newest)
-        differing = now ^ self._blocks(raw(self._batch_taken)[rows].view(self._layout.dtype))
-        raw(self._batch_taken)[rows] = raw(newest)
+        """The samples of those among these rows that changed, remembered as handed over.
+
+        Not of a connection that came and went since the last time: nothing is to follow.
+        """
+        now, taken = self._blocks(newest), self._rows["taken"][rows]
+        differing = now.copy()  # from what a row holds at first: zeros
+        if taken.any():
+            before = raw(self._batch_taken)[rows[taken]].view(self._layout.dtype)
+            differing[taken] ^= self._blocks(before)
+        lasting = taken | (self._rows["closed_us"][rows] == 0)
+        if lasting.any():
+            self._remember(rows[lasting], raw(newest)[lasting])
         changed = differing.any(axis=1) & (now & self._known != 0).any(axis=1)
         if not changed.any():
             return np.zeros(0, self._sample)
@@ -304,6 +327,17 @@ class Tables:
             made["new"][is_new] |= np.uint64(new_bit(group))
         return made
 
+    def _newest(self, rows: Rows) -> Batches:
+        """What is known of these rows; the rest zero."""
+        newest: Batches = raw(self._state.batch)[rows].view(self._layout.dtype)
+        blank_unknown(self._layout, newest)
+        return newest
+
+    def _remember(self, rows: Rows, newest: Batches) -> None:
+        """As what was handed over last of each row."""
+        raw(self._batch_taken)[rows] = raw(newest)
+        self._rows["taken"][rows] = True
+
     def _blocks(self, batches: Batches) -> Array:
         """The blocks of batches as u64 words, a row for each batch."""
         words = batches.view("u8").reshape(len(batches), self._layout.dtype.itemsize // 8)
@@ -314,9 +348,30 @@ class Tables:
         """Forget connections; all that belonged to their rows becomes zero."""
         self._index.forget(self._rows["id"][rows])
         self._state.clear(rows)
-        for array in (self._rows, self._batch_taken, self._connection_taken):
-            raw(array)[rows] = np.zeros(1, raw(array).dtype)
-        self._spare = np.append(self._spare, rows)
+        zero_rows(self._batch_taken, rows[self._rows["taken"][rows]])
+        for array in (self._rows, self._connection_taken):
+            zero_rows(array, rows)
+        self._spare = np.append(self._spare, rows[::-1])
+
+
+class _Filled:
+    """Elements put one behind the other, in room for so many."""
+
+    def __init__(self, room: int, dtype: Dtype) -> None:
+        """None yet."""
+        self._elements = np.empty(room, dtype)
+        self._count = 0
+
+    def append(self, more: Batches) -> None:
+        """These, too."""
+        end = self._count + len(more)
+        raw(self._elements)[self._count : end] = raw(more)
+        self._count = end
+
+    @property
+    def all(self) -> Batches:
+        """Those that are there."""
+        return self._elements[: self._count]
 
 
 class _Numbers:
@@ -343,6 +398,16 @@ class _Numbers:
         numbers: Array = self._next + np.arange(count, dtype="u8") * np.uint64(self._step)
         self._next += count * self._step
         return numbers
+
+
+def _spare(start: int, stop: int) -> Rows:
+    """The rows between, to be given from the end.
+
+    So those that were used last, which the cache may have still, are used again, and those that
+    never were take no memory. They rise from call to call as the numbers of connections do, for
+    rows are handed over in their order, and SQLite is fastest at what goes to the end of a table.
+    """
+    return np.arange(start, stop)[::-1]
 
 
 def _newest_of_each(told: Batches) -> tuple[Batches, Batches]:

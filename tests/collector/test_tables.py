@@ -247,6 +247,27 @@ def test_a_final_batch_closes() -> None:
     assert shard.rows_allocated == 1_024
 
 
+def test_what_came_and_went_is_not_handed_over_twice() -> None:
+    """Nobody remembers what it was, for nothing is to follow: until something does."""
+    shard = tables()
+    final = batch(sent=2, flags=Flag.FINAL, perf=3)
+    shard.apply(final, OFFSET_NS)
+    assert sizes(shard.take())["sample"] == 1
+
+    shard.apply(joined(final, final), OFFSET_NS)
+    shard.apply(final, OFFSET_NS)
+    assert sizes(shard.take()).get("sample") is None
+
+    shard.apply(joined(*(batch(id_, flags=Flag.FINAL, perf=3) for id_ in (1, 2))), OFFSET_NS)
+    assert sizes(shard.take())["sample"] == 2
+    late = joined(batch(1, sent=1, ts=1, tune=9), batch(2, sent=1, ts=1))
+    shard.apply(late, OFFSET_NS)
+    _connections, samples = shard.take()
+    assert samples["connect_index"].tolist() == [index_of(1)]
+    assert samples["blocks"]["perf"][stored_in(Table.PERF)[-1].column].tolist() == [3]
+    assert sizes(shard.take()) == {}
+
+
 def test_a_straggler_finds_its_closed_connection() -> None:
     """A batch that was submitted after the cut of its close is late, not a new connection."""
     shard = tables()

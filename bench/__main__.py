@@ -10,6 +10,7 @@ measured to its end: it keeps the result that it had.
 import argparse
 import os
 import resource
+import signal
 import sys
 import time
 from typing import Final
@@ -73,6 +74,8 @@ def asked_for() -> tuple[list[Part], Effort]:
 def main() -> int:
     """Measure what was asked for."""
     parts, effort = asked_for()
+    # As at Ctrl-C: what it started ends with it.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a descriptor
     failed = False

@@ -15,6 +15,7 @@ from collector.apply import (
     blank_unknown,
     catalogue_layout,
     grown,
+    joined,
     merge,
     packed,
     raw_field,
@@ -84,7 +85,7 @@ class Tables:
         # As handed over last: the whole batch (only its blocks count), and the connection.
         self._batch_taken = np.zeros(_ROWS_MIN, self._layout.dtype)
         self._connection_taken = np.zeros(_ROWS_MIN, CONNECTION)
-        self._spare = _spare(0, _ROWS_MIN)
+        self._spare = _spare_rows(0, _ROWS_MIN)
         self._leaving: Rows = np.zeros(0, np.intp)  # closed as of the last take
         self._ended: Array = np.zeros(0, CONNECTION)  # inherited, with an end to be handed over
         self._roomy_takes = 0
@@ -102,7 +103,7 @@ class Tables:
                 unknown = raw(chunk)[rows < 0].view(self._layout.dtype)
                 self._open(unknown, wall_offset_ns)
                 rows = self._index.lookup(chunk["head"]["id"])
-            self._count_late(rows[self._rows["leaving"][rows]])
+            self._admit_late(rows[self._rows["leaving"][rows]])
             merged = merge(self._layout, self._state, rows, chunk)
             self._rows["applied"][merged.rows] += merged.batches.astype("u4")
             self._rows["dirty"][merged.rows] = True
@@ -145,10 +146,7 @@ class Tables:
         """
         changed = np.flatnonzero(self._rows["dirty"])
         self._rows["dirty"][changed] = False
-        # Room for all that there can be, of which only what is filled takes memory.
-        connections = _Filled(len(self._ended) + len(changed), CONNECTION)
-        samples = _Filled(len(changed), self._sample)
-        connections.append(self._ended)
+        connections, samples = [self._ended], [np.zeros(0, self._sample)]
         self._ended = np.zeros(0, CONNECTION)
         for start in range(0, len(changed), _CHUNK):
             rows = changed[start : start + _CHUNK]
@@ -159,7 +157,7 @@ class Tables:
         self._leaving = changed[self._rows["closed_us"][changed] != 0]
         self._rows["leaving"][self._leaving] = True
         self._give_room_back()
-        return connections.all, samples.all
+        return joined(connections), joined(samples)
 
     def close_missing(self, live_ids: Array, before_ns: int, now_us: int) -> int:
         """Close connections whose final batch was lost, or that the kernel hid: how many.
@@ -234,7 +232,7 @@ class Tables:
         self._rows["applied"][rows] = sent - np.minimum(sent, lost)
         self._rows["inherited"][rows] = False
 
-    def _count_late(self, rows: Rows) -> None:
+    def _admit_late(self, rows: Rows) -> None:
         """Of connections that were handed over as closed: now it matters what was handed over."""
         self._amounts["late"] += len(rows)
         rows = np.unique(rows[~self._rows["taken"][rows]])
@@ -244,7 +242,7 @@ class Tables:
     def _grow(self, rows: int) -> None:
         had = len(self._rows)
         rows = max(rows, 2 * had, min(_AHEAD_MOST * had, _ROWS_AHEAD))
-        self._spare = np.append(_spare(had, rows), self._spare)
+        self._spare = np.append(_spare_rows(had, rows), self._spare)
         self._state.grow(rows)
         self._rows = grown(self._rows, rows)
         self._batch_taken = grown(self._batch_taken, rows)
@@ -266,7 +264,7 @@ class Tables:
         places[kept] = np.arange(len(kept))
         self._index.move(places)
         self._leaving = places[self._leaving]
-        self._spare = _spare(len(kept), rows)
+        self._spare = _spare_rows(len(kept), rows)
         self._state.pack(kept, rows)
         self._rows = packed(self._rows, kept, rows)
         self._batch_taken = packed(self._batch_taken, kept, rows)
@@ -354,26 +352,6 @@ class Tables:
         self._spare = np.append(self._spare, rows[::-1])
 
 
-class _Filled:
-    """Elements put one behind the other, in room for so many."""
-
-    def __init__(self, room: int, dtype: Dtype) -> None:
-        """None yet."""
-        self._elements = np.empty(room, dtype)
-        self._count = 0
-
-    def append(self, more: Batches) -> None:
-        """These, too."""
-        end = self._count + len(more)
-        raw(self._elements)[self._count : end] = raw(more)
-        self._count = end
-
-    @property
-    def all(self) -> Batches:
-        """Those that are there."""
-        return self._elements[: self._count]
-
-
 class _Numbers:
     """The numbers that one shard may give: every ``shards``-th one after the last taken."""
 
@@ -400,7 +378,7 @@ class _Numbers:
         return numbers
 
 
-def _spare(start: int, stop: int) -> Rows:
+def _spare_rows(start: int, stop: int) -> Rows:
     """The rows between, to be given from the end.
 
     So those that were used last, which the cache may have still, are used again, and those that

@@ -18,6 +18,7 @@ from typing import Final
 from bench import machine, report, stored
 from bench.effort import Effort
 from bench.parts import PARTS, Part
+from cli.live import ended_by
 
 PAGE: Final = stored.DATA.with_suffix(".md")
 
@@ -74,13 +75,12 @@ def asked_for() -> tuple[list[Part], Effort]:
 def main() -> int:
     """Measure what was asked for."""
     parts, effort = asked_for()
-    # As at Ctrl-C: what it started ends with it.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a descriptor
     failed = False
     for part in parts:
-        result = measured(part, effort)
+        with ended_by(signal.SIGTERM):  # as Ctrl-C does: what it started ends with it
+            result = measured(part, effort)
         failed |= result is None
         if result:
             print(report.part_page(result), flush=True)

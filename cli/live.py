@@ -192,14 +192,14 @@ def private_folder() -> Generator[Path]:
     SIGTERM and SIGHUP end the block, too, as Ctrl-C does.
     """
     with (
-        _ended_by(signal.SIGTERM, signal.SIGHUP),
+        ended_by(signal.SIGTERM, signal.SIGHUP),
         tempfile.TemporaryDirectory(prefix="estats-") as folder,
     ):
         yield Path(folder)
 
 
 @contextmanager
-def _ended_by(*signals: signal.Signals) -> Generator[None]:
+def ended_by(*signals: signal.Signals) -> Generator[None]:
     """Let these signals unwind the stack, so that what is to be cleaned up is."""
 
     def end(number: int, _frame: FrameType | None) -> None:

@@ -15,7 +15,6 @@ from collector.apply import (
     blank_unknown,
     catalogue_layout,
     grown,
-    joined,
     merge,
     packed,
     raw_field,
@@ -146,7 +145,10 @@ class Tables:
         """
         changed = np.flatnonzero(self._rows["dirty"])
         self._rows["dirty"][changed] = False
-        connections, samples = [self._ended], [np.zeros(0, self._sample)]
+        # Room for all that there can be, of which only what is filled takes memory.
+        connections = _Filled(len(self._ended) + len(changed), CONNECTION)
+        samples = _Filled(len(changed), self._sample)
+        connections.append(self._ended)
         self._ended = np.zeros(0, CONNECTION)
         for start in range(0, len(changed), _CHUNK):
             rows = changed[start : start + _CHUNK]
@@ -157,7 +159,7 @@ class Tables:
         self._leaving = changed[self._rows["closed_us"][changed] != 0]
         self._rows["leaving"][self._leaving] = True
         self._give_room_back()
-        return joined(connections), joined(samples)
+        return connections.all, samples.all
 
     def close_missing(self, live_ids: Array, before_ns: int, now_us: int) -> int:
         """Close connections whose final batch was lost, or that the kernel hid: how many.
@@ -350,6 +352,29 @@ class Tables:
         for array in (self._rows, self._connection_taken):
             zero_rows(array, rows)
         self._spare = np.append(self._spare, rows[::-1])
+
+
+class _Filled:
+    """Elements put one behind the other, in room for so many.
+
+    To join parts at the end takes both at once: of 20,000 rows 8 MB more in each worker, for good.
+    """
+
+    def __init__(self, room: int, dtype: Dtype) -> None:
+        """None yet."""
+        self._elements = np.empty(room, dtype)
+        self._count = 0
+
+    def append(self, more: Batches) -> None:
+        """These, too."""
+        end = self._count + len(more)
+        raw(self._elements)[self._count : end] = raw(more)
+        self._count = end
+
+    @property
+    def all(self) -> Batches:
+        """Those that are there."""
+        return self._elements[: self._count]
 
 
 class _Numbers:
